@@ -1,0 +1,98 @@
+"""Every attribute, event and metric name that callspan writes, each spelled once.
+
+The ``gen_ai.*``, ``openai.*``, ``server.*`` and ``error.*`` names are those of the OpenTelemetry GenAI semantic
+conventions (https://github.com/open-telemetry/semantic-conventions-genai). They are copied, not imported: upstream
+marks its Python constants deprecated and publishes no tagged release of them. ``litellm.*`` names carry what LiteLLM
+alone knows; ``callspan.*`` names carry what callspan alone knows.
+"""
+
+from typing import Final
+
+# Conventions: request. Those marked with a star there are set when the span starts, for samplers to see.
+GEN_AI_OPERATION_NAME: Final = "gen_ai.operation.name"
+GEN_AI_PROVIDER_NAME: Final = "gen_ai.provider.name"
+GEN_AI_REQUEST_MODEL: Final = "gen_ai.request.model"
+GEN_AI_REQUEST_CHOICE_COUNT: Final = "gen_ai.request.choice.count"
+GEN_AI_REQUEST_ENCODING_FORMATS: Final = "gen_ai.request.encoding_formats"
+GEN_AI_REQUEST_FREQUENCY_PENALTY: Final = "gen_ai.request.frequency_penalty"
+GEN_AI_REQUEST_MAX_TOKENS: Final = "gen_ai.request.max_tokens"
+GEN_AI_REQUEST_PRESENCE_PENALTY: Final = "gen_ai.request.presence_penalty"
+GEN_AI_REQUEST_PREVIOUS_RESPONSE_ID: Final = "gen_ai.request.previous_response.id"
+GEN_AI_REQUEST_REASONING_LEVEL: Final = "gen_ai.request.reasoning.level"
+GEN_AI_REQUEST_SEED: Final = "gen_ai.request.seed"
+GEN_AI_REQUEST_STOP_SEQUENCES: Final = "gen_ai.request.stop_sequences"
+GEN_AI_REQUEST_STREAM: Final = "gen_ai.request.stream"
+GEN_AI_REQUEST_TEMPERATURE: Final = "gen_ai.request.temperature"
+GEN_AI_REQUEST_TOP_K: Final = "gen_ai.request.top_k"
+GEN_AI_REQUEST_TOP_P: Final = "gen_ai.request.top_p"
+GEN_AI_OUTPUT_TYPE: Final = "gen_ai.output.type"
+GEN_AI_EMBEDDINGS_DIMENSION_COUNT: Final = "gen_ai.embeddings.dimension.count"
+OPENAI_API_TYPE: Final = "openai.api.type"
+OPENAI_REQUEST_SERVICE_TIER: Final = "openai.request.service_tier"
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
+
+# Conventions: response.
+GEN_AI_RESPONSE_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
+GEN_AI_RESPONSE_ID: Final = "gen_ai.response.id"
+GEN_AI_RESPONSE_MODEL: Final = "gen_ai.response.model"
+GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"
+GEN_AI_USAGE_INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
+GEN_AI_USAGE_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
+GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
+GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS: Final = "gen_ai.usage.cache_write.input_tokens"
+GEN_AI_USAGE_REASONING_OUTPUT_TOKENS: Final = "gen_ai.usage.reasoning.output_tokens"
+OPENAI_RESPONSE_SERVICE_TIER: Final = "openai.response.service_tier"
+OPENAI_RESPONSE_SYSTEM_FINGERPRINT: Final = "openai.response.system_fingerprint"
+
+# Conventions: content, only when the user asks for it.
+GEN_AI_INPUT_MESSAGES: Final = "gen_ai.input.messages"
+GEN_AI_OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
+GEN_AI_SYSTEM_INSTRUCTIONS: Final = "gen_ai.system_instructions"
+GEN_AI_TOOL_DEFINITIONS: Final = "gen_ai.tool.definitions"
+
+# Conventions: errors.
+ERROR_TYPE: Final = "error.type"
+EXCEPTION_TYPE: Final = "exception.type"
+EXCEPTION_MESSAGE: Final = "exception.message"
+EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"
+
+# What LiteLLM alone knows of a call.
+LITELLM_CALL_ID: Final = "litellm.call_id"
+LITELLM_CACHE_HIT: Final = "litellm.cache_hit"
+LITELLM_DEPLOYMENT_ID: Final = "litellm.deployment.id"
+LITELLM_MODEL_GROUP: Final = "litellm.model_group"
+LITELLM_OVERHEAD: Final = "litellm.overhead"
+LITELLM_PROVIDER: Final = "litellm.provider"
+LITELLM_PROVIDER_REQUEST_ID: Final = "litellm.provider_request_id"
+
+# What callspan alone knows of a call.
+CALLSPAN_OUTCOME: Final = "callspan.outcome"
+CALLSPAN_ENTRY_POINT: Final = "callspan.entry_point"
+CALLSPAN_ATTEMPT_NUMBER: Final = "callspan.attempt.number"
+CALLSPAN_COST_AMOUNT: Final = "callspan.cost.amount"
+CALLSPAN_COST_CURRENCY: Final = "callspan.cost.currency"
+CALLSPAN_USAGE_ESTIMATED: Final = "callspan.usage.estimated"
+
+# Values.
+OPERATION_CHAT: Final = "chat"
+OPERATION_TEXT_COMPLETION: Final = "text_completion"
+OPERATION_EMBEDDINGS: Final = "embeddings"
+OUTCOME_SUCCESS: Final = "success"
+OUTCOME_FAILURE: Final = "failure"
+OUTCOME_CANCELLED: Final = "cancelled"
+OUTCOME_ABANDONED: Final = "abandoned"
+
+# Span events: the moments of a call that LiteLLM tells its own callbacks about.
+EVENT_PRE_API_CALL: Final = "litellm.pre_api_call"
+EVENT_POST_API_CALL: Final = "litellm.post_api_call"
+EVENT_FIRST_CHUNK: Final = "litellm.first_chunk"
+EVENT_SUCCESS: Final = "litellm.success"
+EVENT_FAILURE: Final = "litellm.failure"
+EVENT_CANCELLED: Final = "litellm.cancelled"
+EVENT_ABANDONED: Final = "litellm.abandoned"
+EVENT_RETRY: Final = "litellm.retry"
+EVENT_FALLBACK: Final = "litellm.fallback"
+EVENT_CACHE_HIT: Final = "litellm.cache_hit"
+EVENT_EXCEPTION: Final = "exception"
