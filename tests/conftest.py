@@ -1,0 +1,45 @@
+"""What every test stands on: an environment that is its own, and servers on loopback."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from loopback.openai_api import OpenAIUpstream
+
+LEAKING = ("OTEL_", "CALLSPAN_", "OPENAI_", "LITELLM_", "POSTHOG_", "LANGSMITH_", "LANGCHAIN_", "LANGFUSE_")
+KEPT = ("CALLSPAN_CACHE_DIR", "CALLSPAN_REQUIRE_COLLECTOR")
+
+
+def _isolate(environ: pytest.MonkeyPatch, spool: Path) -> None:
+    for name in os.environ:
+        if name.startswith(LEAKING) and name not in KEPT:
+            environ.delenv(name)
+    environ.setenv("CALLSPAN_SPOOL_DIR", str(spool))
+    environ.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # LiteLLM fetches its price list at import otherwise
+    environ.setenv("OPENAI_API_KEY", "sk-loopback")
+    environ.setenv("NO_PROXY", "127.0.0.1,localhost")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _isolated_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Covers what is read when modules are imported and what fixtures of a wider scope do."""
+    with pytest.MonkeyPatch.context() as environ:
+        _isolate(environ, tmp_path_factory.mktemp("spool"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def spool_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The test's own spool directory, which its child processes inherit."""
+    directory = tmp_path / "spool"
+    _isolate(monkeypatch, directory)
+    return directory
+
+
+@pytest.fixture
+def upstream() -> Iterator[OpenAIUpstream]:
+    """An OpenAI of our own."""
+    with OpenAIUpstream() as server:
+        yield server
