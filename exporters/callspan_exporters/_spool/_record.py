@@ -1,0 +1,128 @@
+"""The bytes of one record: found again in any file, whatever happened to the bytes before it.
+
+A record is a header of 40 bytes and a payload. The header has a checksum of its own, so that a length is believed
+only when it is intact: a reader that meets garbage never waits for, or skips, bytes that an invented length names.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+# The last character is the version of the format. A file that starts with another one is left alone.
+MAGIC: Final = b"CSP1"
+_MAGIC_OF_ANY_VERSION: Final = MAGIC[:3]
+
+_FIELDS: Final = struct.Struct("<4sBxHHxxIIQQ")
+_CHECKSUM: Final = struct.Struct("<I")
+HEADER_SIZE: Final = _FIELDS.size + _CHECKSUM.size
+_WINDOW: Final = 1 << 20
+
+
+class Kind(IntEnum):
+    """What a record's payload is."""
+
+    SEGMENT = 0
+    """The first record of a segment: JSON about who wrote it, with the ordinal of its first span."""
+    RESOURCE = 1
+    SCOPE = 2
+    SPAN = 3
+    REFUSAL = 4
+    """In a dead-letter file, before the span it is about: JSON that says who refused it and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One intact record.
+
+    Attributes:
+        kind: a `Kind`, or the number of one that a later version has added.
+        resource: number of the resource in this segment; for ``RESOURCE`` the number it defines.
+        scope: number of the scope in this segment; for ``SCOPE`` the number it defines.
+        ordinal: how many spans this process had stored before this one.
+        time_ns: when it was stored, nanoseconds since the epoch.
+        payload: the bytes.
+        end: offset of the byte after it in the file.
+    """
+
+    kind: int
+    resource: int
+    scope: int
+    ordinal: int
+    time_ns: int
+    payload: bytes
+    end: int
+
+
+def pack(kind: Kind, payload: bytes, *, resource: int = 0, scope: int = 0, ordinal: int = 0, time_ns: int = 0) -> bytes:
+    """Return the bytes of one record, for one ``write``."""
+    crc32 = zlib.crc32
+    fields = _FIELDS.pack(MAGIC, kind, resource, scope, len(payload), crc32(payload), ordinal, time_ns)
+    return fields + _CHECKSUM.pack(crc32(fields)) + payload
+
+
+def of_another_version(head: bytes) -> bool:
+    """Tell whether a file that begins with ``head`` was written in a format that this version does not know."""
+    return head[:3] == _MAGIC_OF_ANY_VERSION and len(head) > len(_MAGIC_OF_ANY_VERSION) and head[:4] != MAGIC
+
+
+def scan(descriptor: int, start: int, end: int) -> Iterator[Record]:
+    """Yield the intact records that lie between two offsets of a file, and pass over everything else.
+
+    Args:
+        descriptor: of the open file.
+        start: offset to begin at, in bytes.
+        end: offset that no record may reach beyond, in bytes.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    window, base = b"", start
+    at = start
+    while at + HEADER_SIZE <= end:
+        if at + HEADER_SIZE > base + len(window):
+            window, base = _read(descriptor, at, min(_WINDOW, end - at)), at
+            if len(window) < HEADER_SIZE:  # somebody cut the file
+                return
+        size = _payload_size(window, at - base)
+        stop = at + HEADER_SIZE + size
+        if size < 0 or stop > end:
+            at = _next_magic(window, at - base + 1) + base
+            continue
+        if stop > base + len(window):
+            window, base = _read(descriptor, at, max(min(_WINDOW, end - at), stop - at)), at
+        record = _record(window, at - base, size, stop)
+        if record is None:
+            at = _next_magic(window, at - base + 1) + base
+            continue
+        yield record
+        at = stop
+
+
+def _read(descriptor: int, offset: int, size: int) -> bytes:
+    return os.pread(descriptor, size, offset)
+
+
+def _payload_size(window: bytes, at: int) -> int:
+    """Return the size that an intact header at ``at`` names, -1 where there is none."""
+    fields = window[at : at + _FIELDS.size]
+    if fields[:4] != MAGIC or _CHECKSUM.unpack_from(window, at + _FIELDS.size)[0] != zlib.crc32(fields):
+        return -1
+    return _FIELDS.unpack(fields)[4]
+
+
+def _record(window: bytes, at: int, size: int, end: int) -> Record | None:
+    _, kind, resource, scope, _, checksum, ordinal, time_ns = _FIELDS.unpack_from(window, at)
+    payload = window[at + HEADER_SIZE : at + HEADER_SIZE + size]
+    if len(payload) != size or zlib.crc32(payload) != checksum:
+        return None
+    return Record(kind, resource, scope, ordinal, time_ns, payload, end)
+
+
+def _next_magic(window: bytes, at: int) -> int:
+    """Return where in the window the next record may begin: at its end at the latest, less a magic cut in two."""
+    found = window.find(MAGIC, at)
+    return found if found >= 0 else max(at, len(window) - len(MAGIC) + 1)

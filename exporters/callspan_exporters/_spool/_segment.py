@@ -1,0 +1,205 @@
+"""One append-only file of spans, with each resource and scope they come from once."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from callspan_exporters._encoded import EncodedSpan
+from callspan_exporters._spool._directory import open_private, process_directories, segment_numbers, segment_path
+from callspan_exporters._spool._record import HEADER_SIZE, Kind, Record, of_another_version, pack, scan
+
+_MAX_NUMBER: Final = 0xFFFF  # of resources and of scopes in one segment
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSpan:
+    """A span as it lies in a segment.
+
+    Attributes:
+        encoded: its bytes.
+        ordinal: how many spans its process had stored before.
+        time_ns: when it was stored, nanoseconds since the epoch.
+        end: offset of the byte after it, in its segment.
+    """
+
+    encoded: EncodedSpan
+    ordinal: int
+    time_ns: int
+    end: int
+
+
+class SegmentWriter:
+    """The segment that a process is writing. The caller sees to it that one thread at a time does."""
+
+    def __init__(self, directory: Path, number: int, first_ordinal: int) -> None:
+        """Create the file.
+
+        Raises:
+            OSError: it cannot be created or written.
+        """
+        self.number = number
+        self.first_ordinal = first_ordinal
+        self.size = 0
+        self._resources: dict[int, tuple[int, bytes]] = {}
+        self._scopes: dict[int, tuple[int, bytes]] = {}
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        self.descriptor = open_private(segment_path(directory, number), flags)
+        about = json.dumps({"pid": os.getpid(), "number": number}).encode()
+        self._write(pack(Kind.SEGMENT, about, ordinal=first_ordinal, time_ns=time.time_ns()))
+
+    @property
+    def full(self) -> bool:
+        """Whether it can number no further resource or scope."""
+        return max(len(self._resources), len(self._scopes)) >= _MAX_NUMBER
+
+    def append(self, resource: bytes, scope: bytes, span: bytes, ordinal: int) -> None:
+        """Store a span.
+
+        Raises:
+            OSError: it could not be stored; nothing of it stays.
+        """
+        # By identity: the processor hands out the same object for the same resource, and hashing one costs.
+        known = self._resources.get(id(resource))
+        number = known[0] if known is not None else self._define(Kind.RESOURCE, self._resources, resource)
+        known = self._scopes.get(id(scope))
+        scope_number = known[0] if known is not None else self._define(Kind.SCOPE, self._scopes, scope)
+        self._write(pack(Kind.SPAN, span, resource=number, scope=scope_number, ordinal=ordinal, time_ns=time.time_ns()))
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self.descriptor)
+
+    def _define(self, kind: Kind, known: dict[int, tuple[int, bytes]], payload: bytes) -> int:
+        number = len(known)
+        self._write(pack(kind, payload, resource=number, scope=number))
+        # The bytes are kept alive, for their identity not to be given to others.
+        known[id(payload)] = (number, payload)
+        return number
+
+    def _write(self, data: bytes) -> None:
+        written = os.write(self.descriptor, data)
+        if written != len(data):  # a full disk takes what fits
+            os.ftruncate(self.descriptor, self.size)
+            raise OSError(f"no space for {len(data)} bytes")
+        self.size += written
+
+
+class SegmentReader:
+    """Reads the spans of one segment in order, beginning anywhere."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        self.descriptor = open_private(path, os.O_RDONLY)
+        self.readable = not of_another_version(os.pread(self.descriptor, 4, 0))
+        self._resources: dict[int, bytes] = {}
+        self._scopes: dict[int, bytes] = {}
+        self._defined_until = 0
+
+    @property
+    def file_size(self) -> int:
+        """Size of the file as it is now, in bytes."""
+        return os.fstat(self.descriptor).st_size
+
+    def spans(self, start: int, end: int) -> Iterator[StoredSpan]:
+        """Yield the intact spans between two offsets.
+
+        A span is passed over where the record of its resource or scope is damaged: nobody could say whose it is.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if not self.readable:
+            return
+        if start > self._defined_until:
+            for record in scan(self.descriptor, self._defined_until, start):
+                self._note(record)
+        for record in scan(self.descriptor, start, end):
+            self._note(record)
+            if record.kind != Kind.SPAN:
+                continue
+            resource, scope = self._resources.get(record.resource), self._scopes.get(record.scope)
+            if resource is not None and scope is not None:
+                encoded = EncodedSpan(resource, scope, record.payload)
+                yield StoredSpan(encoded, record.ordinal, record.time_ns, record.end)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self.descriptor)
+
+    def _note(self, record: Record) -> None:
+        # Not again: framing groups by the identity of these bytes.
+        if record.end <= self._defined_until:
+            return
+        if record.kind == Kind.RESOURCE:
+            self._resources[record.resource] = record.payload
+        elif record.kind == Kind.SCOPE:
+            self._scopes[record.scope] = record.payload
+        self._defined_until = record.end
+
+
+def ordinals(path: Path) -> tuple[int, int] | None:
+    """Return the ordinal of a segment's first span and the one after its last, None where nothing is intact.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    descriptor = open_private(path, os.O_RDONLY)
+    try:
+        first, after = -1, -1
+        for record in scan(descriptor, 0, os.fstat(descriptor).st_size):
+            if record.kind in (Kind.SEGMENT, Kind.SPAN):
+                first = record.ordinal if first < 0 else first
+                after = max(after, record.ordinal + (record.kind == Kind.SPAN))
+        return (first, after) if first >= 0 else None
+    finally:
+        os.close(descriptor)
+
+
+def first_ordinal(path: Path) -> int | None:
+    """Return the ordinal of a segment's first span, None where its beginning is damaged.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    descriptor = open_private(path, os.O_RDONLY)
+    try:
+        size = min(os.fstat(descriptor).st_size, HEADER_SIZE + 4096)
+        record = next(scan(descriptor, 0, size), None)
+        return record.ordinal if record is not None and record.kind in (Kind.SEGMENT, Kind.SPAN) else None
+    finally:
+        os.close(descriptor)
+
+
+def read_spans(directory: Path) -> Iterator[EncodedSpan]:
+    """Yield every span in a spool, of processes dead and alive, oldest process first.
+
+    Takes no lock and changes nothing. What is damaged, unreadable, or removed meanwhile is passed over.
+
+    Args:
+        directory: the spool, as `spool_directory` returns it.
+    """
+    for process in process_directories(directory):
+        for number in segment_numbers(process):
+            yield from _read_segment(segment_path(process, number))
+
+
+def _read_segment(path: Path) -> Iterator[EncodedSpan]:
+    try:
+        reader = SegmentReader(path)
+    except OSError:
+        return
+    try:
+        for span in reader.spans(0, reader.file_size):
+            yield span.encoded
+    except OSError:
+        return
+    finally:
+        reader.close()
