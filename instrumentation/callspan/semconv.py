@@ -84,6 +84,9 @@ OUTCOME_FAILURE: Final = "failure"
 OUTCOME_CANCELLED: Final = "cancelled"
 OUTCOME_ABANDONED: Final = "abandoned"
 
+# An event of the conventions, which carries content where the user wants it on events.
+EVENT_OPERATION_DETAILS: Final = "gen_ai.client.inference.operation.details"
+
 # Span events: the moments of a call that LiteLLM tells its own callbacks about.
 EVENT_PRE_API_CALL: Final = "litellm.pre_api_call"
 EVENT_POST_API_CALL: Final = "litellm.post_api_call"

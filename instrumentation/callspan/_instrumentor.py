@@ -1,0 +1,80 @@
+"""The instrumentor: switches everything on, and off again from the same table."""
+
+import logging
+from collections.abc import Collection
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from typing import Any, Final
+
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+from opentelemetry.trace import TracerProvider
+
+from callspan._content import ContentCapture
+from callspan._guard import guarded
+from callspan._litellm.call import CallFactory
+from callspan._litellm.seams import Patches, litellm_seams
+from callspan._tracer import TracerSource
+
+_logger = logging.getLogger("callspan")
+
+DELIVERY_GROUP: Final = "callspan_delivery"
+"""Entry points that make ended spans arrive somewhere, called with the tracer provider or ``None``."""
+
+
+class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBaseClass]  # upstream is untyped
+    """Instruments LiteLLM; ``opentelemetry-instrument`` loads it by entry point.
+
+    It is a singleton. ``instrument()`` takes ``tracer_provider``, by default the global one.
+    """
+
+    _patches: Patches | None = None
+    _tracers: TracerSource | None = None
+    _told_twice = False
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """None: LiteLLM is patched when it is imported, and its absence is said in plain words, not as a conflict."""
+        return ()
+
+    def instrument(self, **kwargs: Any) -> None:
+        """Switch on; a second time is harmless and said once."""
+        if self.is_instrumented_by_opentelemetry:
+            if not self._told_twice:
+                self._told_twice = True
+                _logger.info("callspan is on already; this call of instrument() changes nothing")
+            return
+        super().instrument(**kwargs)
+
+    def uninstrument(self, **kwargs: Any) -> None:
+        """Switch off and restore every patched object; harmless when off."""
+        if self.is_instrumented_by_opentelemetry:
+            super().uninstrument(**kwargs)
+
+    @property
+    def tracer_provider(self) -> TracerProvider:
+        """The provider that spans are started with."""
+        return (self._tracers or TracerSource()).provider
+
+    def _instrument(self, **kwargs: Any) -> None:
+        provider: TracerProvider | None = kwargs.get("tracer_provider")
+        self._check_litellm()
+        self._connect_delivery(provider)
+        self._tracers = TracerSource(provider)
+        self._patches = Patches(litellm_seams(CallFactory(self._tracers, ContentCapture.from_environment())))
+        self._patches.apply()
+
+    def _uninstrument(self, **_kwargs: Any) -> None:
+        if self._patches is not None:
+            self._patches.undo()
+            self._patches = None
+
+    @staticmethod
+    def _check_litellm() -> None:
+        try:
+            version("litellm")
+        except PackageNotFoundError:
+            _logger.warning("callspan is on, but LiteLLM is not installed, so there is nothing to record: pip install litellm")
+
+    @staticmethod
+    @guarded
+    def _connect_delivery(provider: TracerProvider | None) -> None:
+        for entry_point in entry_points(group=DELIVERY_GROUP):
+            entry_point.load()(provider)

@@ -1,0 +1,181 @@
+"""An invocation owns the span of one call, or of one attempt inside it, from its start to its one end."""
+
+import atexit
+import functools
+import time
+import weakref
+from typing import Final
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
+from opentelemetry.util.types import AttributeValue
+
+from callspan import semconv
+from callspan._events import emit
+from callspan._failure import Failure
+
+Attributes = dict[str, AttributeValue]
+
+_CONTEXT_KEY: Final = otel_context.create_key("callspan-invocation")
+
+_OUTCOME_EVENT: Final = {
+    semconv.OUTCOME_SUCCESS: semconv.EVENT_SUCCESS,
+    semconv.OUTCOME_FAILURE: semconv.EVENT_FAILURE,
+    semconv.OUTCOME_CANCELLED: semconv.EVENT_CANCELLED,
+    semconv.OUTCOME_ABANDONED: semconv.EVENT_ABANDONED,
+}
+
+
+class Invocation:
+    """One call or attempt while it runs.
+
+    It travels in the OpenTelemetry context beside its span, so whatever carries the one carries the other. A copied
+    context may outlive the call (LiteLLM's worker, a user's task); :attr:`open` then says that the invocation is over
+    and a call found there is a call of its own. A plain flag in a ``ContextVar`` could not tell.
+
+    Attributes:
+        span: the span; current in :attr:`context`.
+        context: the OpenTelemetry context that the call runs in.
+        takes_attempts: whether LiteLLM calls below it are attempts with spans of their own (Router calls).
+        attempts: how many attempts have started.
+        provider_requests: how many requests to a provider were announced by LiteLLM.
+        group: the model group that the newest attempt was for.
+        private: credentials the call was made with, to be kept out of error messages.
+        started: ``time.perf_counter()`` at the start, in seconds.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_pending_end",
+        "attempts",
+        "context",
+        "group",
+        "private",
+        "provider_requests",
+        "span",
+        "started",
+        "takes_attempts",
+    )
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        name: str,
+        attributes: Attributes,
+        *,
+        kind: SpanKind = SpanKind.CLIENT,
+        takes_attempts: bool = False,
+    ) -> None:
+        self.takes_attempts = takes_attempts
+        self.attempts = 0
+        self.provider_requests = 0
+        self.group: object = None
+        self.private: set[str] = set()
+        self.started = time.perf_counter()
+        self.span: Span = tracer.start_span(name, kind=kind, attributes=attributes)
+        self.context: Context = otel_context.set_value(_CONTEXT_KEY, self, set_span_in_context(self.span))
+        # list.pop() is atomic: of all threads that try to end the invocation exactly one succeeds, without a lock,
+        # which a finalizer run by the garbage collector could find held by its own thread.
+        self._pending_end = [True]
+
+    @property
+    def open(self) -> bool:
+        """Whether the invocation has not ended."""
+        return bool(self._pending_end)
+
+    def activate(self) -> Context:
+        """Make the span current; returns the context to hand to :meth:`deactivate`."""
+        previous = otel_context.get_current()
+        otel_context.attach(self.context)
+        return previous
+
+    def deactivate(self, previous: Context) -> None:
+        """Make the span no longer current, if it still is.
+
+        The former context is set anew instead of detaching a token: a coroutine may be closed by another task or by
+        the garbage collector, where a token is refused and there is nothing of ours to take down.
+        """
+        if otel_context.get_current() is self.context:
+            otel_context.attach(previous)
+
+    def first_chunk(self) -> None:
+        """Record that the first chunk of the stream has arrived."""
+        elapsed = time.perf_counter() - self.started
+        self.span.set_attribute(semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK, elapsed)
+        emit(self.span, semconv.EVENT_FIRST_CHUNK)
+
+    def end(self, outcome: str, attributes: Attributes | None = None, failure: Failure | None = None) -> bool:
+        """End the span with its true outcome. Only the first call does anything.
+
+        Args:
+            outcome: one of the ``OUTCOME_*`` values.
+            attributes: what is known now that was not at the start.
+            failure: what went wrong, if something did.
+
+        Returns:
+            Whether this call was the one that ended it.
+        """
+        try:
+            self._pending_end.pop()
+        except IndexError:
+            return False
+        span = self.span
+        try:
+            if span.is_recording():
+                _describe_end(span, outcome, attributes, failure)
+        finally:
+            span.end()
+        return True
+
+
+def _describe_end(span: Span, outcome: str, attributes: Attributes | None, failure: Failure | None) -> None:
+    known: Attributes = {semconv.CALLSPAN_OUTCOME: outcome, **(attributes or {})}
+    event_attributes: Attributes | None = None
+    if failure is not None:
+        known.update(failure.span_attributes)
+        event_attributes = {semconv.ERROR_TYPE: failure.error_type}
+        emit(span, semconv.EVENT_EXCEPTION, failure.exception_attributes)
+        span.set_status(Status(StatusCode.ERROR, failure.message))
+    span.set_attributes(known)
+    emit(span, _OUTCOME_EVENT[outcome], event_attributes)
+
+
+def current_invocation() -> Invocation | None:
+    """The invocation that the running code is part of, unless it has ended."""
+    found = otel_context.get_value(_CONTEXT_KEY)
+    return found if isinstance(found, Invocation) and found.open else None
+
+
+def outcome_of(error: BaseException) -> str:
+    """How a call ended that raised ``error``: interrupted from outside (task cancelled, client gone, Ctrl-C), or failed."""
+    return semconv.OUTCOME_FAILURE if isinstance(error, Exception) else semconv.OUTCOME_CANCELLED
+
+
+def outside_invocation() -> Context:
+    """The current context without the invocation: the span stays current, a call made there is a call of its own."""
+    return otel_context.set_value(_CONTEXT_KEY, None)
+
+
+_unread: "weakref.WeakSet[Invocation]" = weakref.WeakSet()
+
+
+def end_at_exit(invocation: Invocation) -> None:
+    """See to it that ``invocation``, whose stream is in the caller's hands, has ended when the process exits.
+
+    A stream kept in a global variable is torn down after the exporters are.
+    """
+    _register_exit()
+    _unread.add(invocation)
+
+
+@functools.cache
+def _register_exit() -> None:
+    # Registered at the first stream and not at import: exit functions run last in, first out, and by now those that
+    # flush and shut down the tracer provider are in.
+    atexit.register(_abandon_unread)
+
+
+def _abandon_unread() -> None:
+    for invocation in list(_unread):
+        invocation.end(semconv.OUTCOME_ABANDONED)

@@ -1,0 +1,184 @@
+"""One LiteLLM call from its arguments to the end of its span."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry._logs import LogRecord, get_logger
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.trace import SpanKind
+
+from callspan import semconv
+from callspan._content import ContentCapture
+from callspan._events import emit
+from callspan._failure import Failure, describe_exception, qualified_name
+from callspan._guard import guarded, report
+from callspan._invocation import Attributes, Invocation, current_invocation, outcome_of
+from callspan._litellm.messages import input_content, output_content
+from callspan._litellm.operations import Operation
+from callspan._litellm.request import private_values, request_attributes, span_name
+from callspan._litellm.response import outline_attributes, read, response_attributes
+from callspan._litellm.stream_results import stream_attributes, whole_response
+from callspan._stream import is_stream, observe_stream
+from callspan._tracer import SCOPE_NAME, TracerSource
+
+
+class Call:
+    """Ends the invocation of one call or attempt with what became of it.
+
+    Attributes:
+        invocation: the invocation, started.
+    """
+
+    __slots__ = ("_arguments", "_capture", "_input", "_operation", "_stream", "invocation")
+
+    def __init__(
+        self,
+        invocation: Invocation,
+        operation: Operation,
+        arguments: Mapping[str, Any],
+        capture: ContentCapture,
+    ) -> None:
+        self.invocation = invocation
+        self._operation = operation
+        self._arguments = arguments
+        self._capture = capture
+        self._stream: Any = None
+        # Now and not at the end: by then the caller may have appended the answer to the same list.
+        self._input = self._input_content() if capture.wanted and not operation.takes_attempts else None
+
+    @guarded
+    def _input_content(self) -> dict[str, str]:
+        return input_content(self._operation, self._arguments)
+
+    def returned(self, result: Any) -> Any:
+        """Take note of what the call returned; returns what to hand to the caller."""
+        if is_stream(result):
+            self._stream = result
+            return observe_stream(
+                result, self.invocation, self.end_of_stream, carries_context=self._operation.takes_attempts
+            )
+        self._end(semconv.OUTCOME_SUCCESS, response=result)
+        return result
+
+    def raised(self, error: BaseException) -> None:
+        """Take note of what the call, or the reading of its stream, raised."""
+        if self.invocation.open:
+            self._end(outcome_of(error), failure=self._describe(error), response=self._whole_response())
+
+    def end_of_stream(self, outcome: str, error: BaseException | None = None) -> None:
+        """Take note of how the stream ended; see :class:`callspan._stream.EndOfStream`."""
+        if error is not None:
+            self.raised(error)
+        elif self.invocation.open:
+            self._end(outcome, response=self._whole_response())
+
+    def _end(self, outcome: str, failure: Failure | None = None, response: object = None) -> None:
+        self.invocation.end(outcome, self._attributes(response), failure)
+
+    @guarded
+    def _attributes(self, response: object) -> Attributes:
+        attributes: Attributes = {}
+        span = self.invocation.span
+        if not span.is_recording():
+            return attributes
+        if response is not None:
+            if self._operation.takes_attempts:
+                return outline_attributes(response)
+            if self._stream is not None:
+                attributes = stream_attributes(self._stream, response)
+            else:
+                attributes = response_attributes(response)
+            if attributes.get(semconv.LITELLM_CACHE_HIT) or _from_cache(self._stream):
+                attributes[semconv.LITELLM_CACHE_HIT] = True
+                emit(span, semconv.EVENT_CACHE_HIT)
+        if self._input is not None:
+            self._add_content(attributes, self._input, response)
+        return attributes
+
+    def _add_content(self, attributes: Attributes, content: dict[str, str], response: object) -> None:
+        if response is not None:
+            content |= output_content(response)
+        if self._capture.on_span:
+            attributes.update(content)
+        if self._capture.on_event:
+            record = LogRecord(
+                event_name=semconv.EVENT_OPERATION_DETAILS,
+                context=self.invocation.context,
+                attributes={semconv.GEN_AI_OPERATION_NAME: self._operation.name, **attributes, **content},
+            )
+            get_logger(SCOPE_NAME).emit(record)
+
+    @guarded
+    def _whole_response(self) -> object:
+        return whole_response(self._stream) if self._stream is not None else None
+
+    def _describe(self, error: BaseException) -> Failure:
+        # LiteLLM hides a provider's error in mid-stream behind one of its own, for its Router to act on.
+        original = getattr(error, "original_exception", None)
+        if type(error).__name__ == "MidStreamFallbackError" and isinstance(original, BaseException):
+            error = original
+        try:
+            private = private_values(self._arguments, content=self._capture.wanted) | self.invocation.private
+            return describe_exception(error, private)
+        except Exception:  # noqa: BLE001  # whatever an exception's own code does, the span must end as it did
+            report("Call._describe")
+            return Failure(qualified_name(type(error)), "")
+
+
+def _from_cache(stream: object) -> bool:
+    return stream is not None and read(stream, "custom_llm_provider") == "cached_response"
+
+
+class CallFactory:
+    """Starts a :class:`Call` for each call that has none yet."""
+
+    def __init__(self, tracers: TracerSource, capture: ContentCapture) -> None:
+        self._tracers = tracers
+        self._capture = capture
+
+    @guarded
+    def start(self, operation: Operation, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
+        """Start a call, or an attempt of the Router call it is made in.
+
+        Returns:
+            ``None`` where the call is a part of one that has its span already, or where instrumentation is suppressed.
+        """
+        parent = current_invocation()
+        if parent is not None and (operation.takes_attempts or not parent.takes_attempts):
+            return None
+        if not is_instrumentation_enabled():
+            return None
+        arguments = operation.arguments(args, kwargs)
+        attributes = request_attributes(operation, arguments)
+        if parent is not None:
+            _count_attempt(parent, attributes, arguments)
+        invocation = Invocation(
+            self._tracers.tracer(),
+            span_name(operation, attributes),
+            attributes,
+            kind=SpanKind.INTERNAL if operation.takes_attempts else SpanKind.CLIENT,
+            takes_attempts=operation.takes_attempts,
+        )
+        return Call(invocation, operation, arguments, self._capture)
+
+
+def _count_attempt(router_call: Invocation, attributes: Attributes, arguments: Mapping[str, Any]) -> None:
+    """Number an attempt, and say on the Router call's span why there is another: a retry, or a fallback."""
+    metadata = arguments.get("metadata") or arguments.get("litellm_metadata")
+    group = read(metadata, "model_group")
+    router_call.attempts += 1
+    attributes[semconv.CALLSPAN_ATTEMPT_NUMBER] = router_call.attempts
+    if isinstance(group, str):
+        attributes[semconv.LITELLM_MODEL_GROUP] = group
+    deployment = read(arguments.get("model_info"), "id")
+    if isinstance(deployment, str):
+        attributes[semconv.LITELLM_DEPLOYMENT_ID] = deployment
+    if router_call.attempts > 1:
+        event = semconv.EVENT_RETRY if group == router_call.group else semconv.EVENT_FALLBACK
+        attempt: dict[str, str | int] = {semconv.CALLSPAN_ATTEMPT_NUMBER: router_call.attempts}
+        if isinstance(group, str):
+            attempt[semconv.LITELLM_MODEL_GROUP] = group
+        emit(router_call.span, event, attempt)
+    router_call.group = group
+
+

@@ -1,0 +1,112 @@
+"""LiteLLM's own lifecycle: its moments become span events, and what it calls back is not part of the call.
+
+LiteLLM tells its callbacks about a call from methods of its ``Logging`` class. Wrapping those, instead of registering
+a callback, keeps the events whole when an application assigns ``litellm.callbacks`` anew, and gives one place to step
+out of the invocation: an LLM call made inside a user's callback is a call of its own.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from opentelemetry import context as otel_context
+
+from callspan import semconv
+from callspan._events import emit
+from callspan._guard import guarded
+from callspan._invocation import current_invocation, outside_invocation
+from callspan._litellm.request import provider_attributes, server_attributes
+from callspan._litellm.response import read
+
+Args = tuple[Any, ...]
+Kwargs = Mapping[str, Any]
+
+
+def wrap_pre_call(wrapped: Callable[..., Any], instance: object, args: Args, kwargs: Kwargs) -> Any:
+    """Wrapper of ``Logging.pre_call``, which runs when a request is about to go to a provider."""
+    _note_pre_call(instance, args, kwargs)
+    return wrap_callbacks(wrapped, instance, args, kwargs)
+
+
+def wrap_post_call(wrapped: Callable[..., Any], instance: object, args: Args, kwargs: Kwargs) -> Any:
+    """Wrapper of ``Logging.post_call``, which runs when the provider has answered."""
+    _note_post_call()
+    return wrap_callbacks(wrapped, instance, args, kwargs)
+
+
+def wrap_callbacks(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
+    """Wrapper of a function of LiteLLM's that runs users' callbacks."""
+    previous = otel_context.get_current()
+    otel_context.attach(outside_invocation())
+    try:
+        return wrapped(*args, **kwargs)
+    finally:
+        otel_context.attach(previous)
+
+
+async def wrap_async_callbacks(
+    wrapped: Callable[..., Awaitable[Any]], _instance: object, args: Args, kwargs: Kwargs
+) -> Any:
+    """Wrapper of a coroutine function of LiteLLM's that runs users' callbacks."""
+    previous = otel_context.get_current()
+    outside = outside_invocation()
+    otel_context.attach(outside)
+    try:
+        return await wrapped(*args, **kwargs)
+    finally:
+        # A coroutine may be closed from another context, which is not ours to change.
+        if otel_context.get_current() is outside:
+            otel_context.attach(previous)
+
+
+def wrap_run_async_function(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
+    """Wrapper of the function by which a synchronous Router call inside a running loop hops to another thread.
+
+    LiteLLM drops the context there, so that attempts would be traces of their own.
+    """
+    function, *rest = args
+    here = otel_context.get_current()
+
+    async def in_context(*inner: Any, **named: Any) -> Any:
+        otel_context.attach(here)  # in the context of a task made for this one call: there is nothing to restore
+        return await function(*inner, **named)
+
+    return wrapped(in_context, *rest, **kwargs)
+
+
+@guarded
+def _note_pre_call(logging_obj: object, args: Args, kwargs: Kwargs) -> None:
+    invocation = current_invocation()
+    if invocation is None:
+        return
+    span = invocation.span
+    invocation.provider_requests += 1
+    api_key = args[1] if len(args) > 1 else kwargs.get("api_key")
+    if isinstance(api_key, str):
+        invocation.private.add(api_key)
+    if not span.is_recording():
+        return
+    if not invocation.takes_attempts:
+        model = read(logging_obj, "model")
+        if invocation.provider_requests > 1:
+            emit(span, semconv.EVENT_RETRY if model == invocation.group else semconv.EVENT_FALLBACK)
+        invocation.group = model
+        additional = args[3] if len(args) > 3 else kwargs.get("additional_args")  # noqa: PLR2004  # its position
+        _describe_provider(span, logging_obj, additional)
+    emit(span, semconv.EVENT_PRE_API_CALL)
+
+
+def _describe_provider(span: Any, logging_obj: object, additional: object) -> None:
+    # Known only now where the caller left it to LiteLLM's configuration.
+    base = read(additional, "api_base")
+    attributes = dict(server_attributes(str(base))) if base else {}
+    provider = read(read(logging_obj, "model_call_details"), "custom_llm_provider")
+    if isinstance(provider, str):
+        attributes.update(provider_attributes(provider))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    span.set_attributes(attributes)
+
+
+@guarded
+def _note_post_call() -> None:
+    invocation = current_invocation()
+    if invocation is not None:
+        emit(invocation.span, semconv.EVENT_POST_API_CALL)

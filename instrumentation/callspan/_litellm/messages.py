@@ -1,0 +1,191 @@
+"""Requests and responses in the conventions' message schema: ``[{role, parts: [{type, ...}]}]``.
+
+Source: gen-ai-input-messages.json, gen-ai-output-messages.json, gen-ai-system-instructions.json and
+gen-ai-tool-definitions.json of the GenAI semantic conventions. On spans they are JSON text, as in the conventions'
+own Python packages, because nested attribute values need an SDK newer than the oldest we support.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from callspan import semconv
+from callspan._litellm.operations import Operation
+from callspan._litellm.response import finish_reasons, read
+
+Part = dict[str, Any]
+Message = dict[str, Any]
+
+_SYSTEM_ROLES: Final = frozenset({"system", "developer"})
+_FINISH_REASONS: Final = {"tool_calls": "tool_call", "function_call": "tool_call"}
+
+
+def input_content(operation: Operation, arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Content attributes of a request, each JSON text; what the request does not have is left out."""
+    messages, instructions = _input(operation.api, arguments)
+    content = {
+        semconv.GEN_AI_INPUT_MESSAGES: messages,
+        semconv.GEN_AI_SYSTEM_INSTRUCTIONS: instructions,
+        semconv.GEN_AI_TOOL_DEFINITIONS: _tool_definitions(arguments),
+    }
+    return {key: _json(value) for key, value in content.items() if value}
+
+
+def output_content(response: object) -> dict[str, str]:
+    """Content attributes of a whole response; embeddings have none."""
+    messages = _output_items(response) if read(response, "output") is not None else _output_choices(response)
+    return {semconv.GEN_AI_OUTPUT_MESSAGES: _json(messages)} if messages else {}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(_plain(value), ensure_ascii=False, default=str)
+
+
+def _plain(value: Any) -> Any:
+    """Turn LiteLLM's and pydantic's objects into JSON values; a lone surrogate, which no wire takes, is replaced."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode() if not value.isascii() else value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    dump = getattr(value, "model_dump", None)
+    return _plain(dump(exclude_none=True)) if callable(dump) and not isinstance(value, type) else value
+
+
+def _input(api: str, arguments: Mapping[str, Any]) -> tuple[list[Message], list[Part]]:
+    if api == "chat":
+        given: Any = arguments.get("messages")
+        instructions: list[Part] = []
+    elif api == "responses":
+        given = arguments.get("input")
+        instructions = _parts(arguments.get("instructions"))
+    else:
+        given = arguments.get("prompt" if api == "text" else "input")
+        return [{"role": "user", "parts": _parts(given)}] if given else [], []
+    if isinstance(given, str):
+        return [{"role": "user", "parts": _parts(given)}], instructions
+    messages: list[Message] = []
+    for item in given if isinstance(given, (list, tuple)) else ():
+        if read(item, "role") in _SYSTEM_ROLES:
+            instructions += _parts(read(item, "content"))
+        else:
+            messages.append(_message(item))
+    return messages, instructions
+
+
+def _message(item: Any) -> Message:
+    role = read(item, "role")
+    kind = read(item, "type")
+    if role in {"tool", "function"}:
+        parts = [_tool_result(read(item, "tool_call_id"), read(item, "content"))]
+    elif kind == "function_call_output":
+        role, parts = "tool", [_tool_result(read(item, "call_id"), read(item, "output"))]
+    elif kind == "function_call":
+        role, parts = "assistant", [_tool_call(read(item, "call_id"), item)]
+    elif kind == "reasoning":
+        role, parts = "assistant", _reasoning_summary(item)
+    else:
+        parts = [*_reasoning(item), *_parts(read(item, "content")), *_tool_calls(item)]
+    message: Message = {"role": role or "user", "parts": parts}
+    if read(item, "name"):
+        message["name"] = read(item, "name")
+    return message
+
+
+def _parts(content: Any) -> list[Part]:
+    if content is None:
+        return []
+    if isinstance(content, str):
+        return [{"type": "text", "content": content}]
+    if isinstance(content, (list, tuple)):
+        return [_part(item) for item in content]
+    return [_part(content)]
+
+
+def _part(item: Any) -> Part:
+    if not isinstance(item, Mapping) and not hasattr(item, "type"):
+        return {"type": "text", "content": item if isinstance(item, str) else _json(item)}
+    kind = read(item, "type")
+    if kind in {"text", "input_text", "output_text"}:
+        return {"type": "text", "content": read(item, "text")}
+    if kind in {"image_url", "input_image"}:
+        image = read(item, "image_url")
+        return _uri("image", read(image, "url") if not isinstance(image, str) else image)
+    if kind == "refusal":
+        return {"type": "refusal", "content": read(item, "refusal")}
+    return {key: value for key, value in _plain(item).items() if value is not None}
+
+
+def _uri(modality: str, url: Any) -> Part:
+    head, separator, data = str(url).partition(";base64,")
+    if separator and head.startswith("data:"):
+        return {"type": "blob", "modality": modality, "mime_type": head.removeprefix("data:"), "content": data}
+    return {"type": "uri", "modality": modality, "uri": str(url)}
+
+
+def _reasoning(message: Any) -> list[Part]:
+    text = read(message, "reasoning_content")
+    return [{"type": "reasoning", "content": text}] if text else []
+
+
+def _reasoning_summary(item: Any) -> list[Part]:
+    return [{"type": "reasoning", "content": read(part, "text")} for part in read(item, "summary") or ()]
+
+
+def _tool_calls(message: Any) -> list[Part]:
+    calls = read(message, "tool_calls") or ()
+    return [_tool_call(read(call, "id"), read(call, "function")) for call in calls]
+
+
+def _tool_call(call_id: Any, function: Any) -> Part:
+    arguments = read(function, "arguments")
+    try:
+        parsed = json.loads(arguments) if isinstance(arguments, str) else arguments
+    except ValueError:
+        parsed = arguments  # a model may well write broken JSON; what it wrote is what happened
+    return {"type": "tool_call", "id": call_id, "name": read(function, "name"), "arguments": parsed}
+
+
+def _tool_result(call_id: Any, content: Any) -> Part:
+    return {"type": "tool_call_response", "id": call_id, "response": _plain(content)}
+
+
+def _output_choices(response: object) -> list[Message]:
+    messages: list[Message] = []
+    for choice, reason in zip(read(response, "choices") or (), finish_reasons(response), strict=False):
+        message = read(choice, "message")
+        if message is None:
+            parts = _parts(read(choice, "text"))
+        else:
+            parts = [*_reasoning(message), *_parts(read(message, "content")), *_tool_calls(message)]
+        messages.append(
+            {
+                "role": read(message, "role") or "assistant",
+                "parts": parts,
+                "finish_reason": _FINISH_REASONS.get(reason, reason),
+            }
+        )
+    return messages
+
+
+def _output_items(response: object) -> list[Message]:
+    # The Responses API's items are parts of what the conventions call one message.
+    parts: list[Part] = []
+    for item in read(response, "output") or ():
+        parts += _message(item)["parts"]
+    if not parts:
+        return []
+    tools = any(part["type"] == "tool_call" for part in parts)
+    reason = next(iter(finish_reasons(response)), "error")
+    return [{"role": "assistant", "parts": parts, "finish_reason": "tool_call" if tools else reason}]
+
+
+def _tool_definitions(arguments: Mapping[str, Any]) -> list[Any]:
+    definitions: Iterable[Any] = arguments.get("tools") or ()
+    return [
+        {"type": read(tool, "type"), **_plain(read(tool, "function"))}
+        if isinstance(read(tool, "function"), Mapping)
+        else _plain(tool)
+        for tool in definitions
+    ]

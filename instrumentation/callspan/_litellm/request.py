@@ -1,0 +1,212 @@
+"""A LiteLLM request in the conventions' attributes. Parameters are let in by name: anything not listed stays out."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from opentelemetry.util.types import AttributeValue
+
+from callspan import semconv
+from callspan._litellm.operations import Operation
+
+Attributes = dict[str, AttributeValue]
+
+PROVIDER_NAMES: Final[Mapping[str, str]] = {
+    "azure": "azure.ai.openai",
+    "azure_text": "azure.ai.openai",
+    "azure_ai": "azure.ai.inference",
+    "bedrock": "aws.bedrock",
+    "bedrock_converse": "aws.bedrock",
+    "vertex_ai": "gcp.vertex_ai",
+    "vertex_ai_beta": "gcp.vertex_ai",
+    "gemini": "gcp.gemini",
+    "mistral": "mistral_ai",
+    "xai": "x_ai",
+    "watsonx": "ibm.watsonx.ai",
+    "watsonx_text": "ibm.watsonx.ai",
+    "text-completion-openai": "openai",
+    "cohere_chat": "cohere",
+}
+"""LiteLLM's provider -> ``gen_ai.provider.name``; those not listed are the same."""
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _texts(value: Any) -> tuple[str, ...] | None:
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    return None
+
+
+def _several(value: Any) -> int | None:
+    return _whole(value) if value != 1 else None
+
+
+def _only_true(value: Any) -> bool | None:
+    return True if value is True else None
+
+
+def _level(value: Any) -> str | None:
+    return _text(value.get("effort") if isinstance(value, Mapping) else value)
+
+
+def _output_type(value: Any) -> str | None:
+    # A pydantic class or a mapping whose type says json_object or json_schema; the Responses API nests it in `format`.
+    if isinstance(value, type):
+        return "json"
+    if isinstance(value, Mapping):
+        kind = value.get("type") or _output_type(value.get("format"))
+        return "json" if str(kind).startswith("json") else _text(kind)
+    return None
+
+
+_PARAMETERS: Final[Mapping[str, tuple[str, Callable[[Any], AttributeValue | None]]]] = {
+    "dimensions": (semconv.GEN_AI_EMBEDDINGS_DIMENSION_COUNT, _whole),
+    "encoding_format": (semconv.GEN_AI_REQUEST_ENCODING_FORMATS, _texts),
+    "frequency_penalty": (semconv.GEN_AI_REQUEST_FREQUENCY_PENALTY, _number),
+    "max_completion_tokens": (semconv.GEN_AI_REQUEST_MAX_TOKENS, _whole),
+    "max_output_tokens": (semconv.GEN_AI_REQUEST_MAX_TOKENS, _whole),
+    "max_tokens": (semconv.GEN_AI_REQUEST_MAX_TOKENS, _whole),
+    "n": (semconv.GEN_AI_REQUEST_CHOICE_COUNT, _several),
+    "presence_penalty": (semconv.GEN_AI_REQUEST_PRESENCE_PENALTY, _number),
+    "previous_response_id": (semconv.GEN_AI_REQUEST_PREVIOUS_RESPONSE_ID, _text),
+    "reasoning": (semconv.GEN_AI_REQUEST_REASONING_LEVEL, _level),
+    "reasoning_effort": (semconv.GEN_AI_REQUEST_REASONING_LEVEL, _level),
+    "response_format": (semconv.GEN_AI_OUTPUT_TYPE, _output_type),
+    "seed": (semconv.GEN_AI_REQUEST_SEED, _whole),
+    "service_tier": (semconv.OPENAI_REQUEST_SERVICE_TIER, _text),
+    "stop": (semconv.GEN_AI_REQUEST_STOP_SEQUENCES, _texts),
+    "stream": (semconv.GEN_AI_REQUEST_STREAM, _only_true),
+    "temperature": (semconv.GEN_AI_REQUEST_TEMPERATURE, _number),
+    "text": (semconv.GEN_AI_OUTPUT_TYPE, _output_type),
+    "top_k": (semconv.GEN_AI_REQUEST_TOP_K, _whole),
+    "top_p": (semconv.GEN_AI_REQUEST_TOP_P, _number),
+}
+
+
+def request_attributes(operation: Operation, arguments: Mapping[str, Any]) -> Attributes:
+    """Attributes known when the call starts, for samplers to see.
+
+    Args:
+        operation: the entry point that was called.
+        arguments: its arguments by name.
+    """
+    attributes: Attributes = {semconv.CALLSPAN_ENTRY_POINT: operation.entry_point}
+    model = arguments.get("model")
+    if operation.takes_attempts:
+        # The attempts carry the conventions' attributes: a backend that counts or bills LLM spans must find each
+        # provider request once, not once more in the span around them.
+        if isinstance(model, str):
+            attributes[semconv.LITELLM_MODEL_GROUP] = model
+        return attributes
+    attributes[semconv.GEN_AI_OPERATION_NAME] = operation.name
+    if isinstance(model, str):
+        _add_model(attributes, model, arguments)
+    for name, value in arguments.items():
+        if value is not None and name in _PARAMETERS:
+            key, convert = _PARAMETERS[name]
+            converted = convert(value)
+            if converted is not None:
+                attributes[key] = converted
+    base = arguments.get("api_base") or arguments.get("base_url")
+    if isinstance(base, str):
+        attributes.update(server_attributes(base))
+    return attributes
+
+
+def span_name(operation: Operation, attributes: Attributes) -> str:
+    """``{operation} {model}`` as the conventions ask; for a Router call what was called, and the model group."""
+    if operation.takes_attempts:
+        return f"{operation.entry_point} {attributes.get(semconv.LITELLM_MODEL_GROUP, '')}".rstrip()
+    return f"{operation.name} {attributes.get(semconv.GEN_AI_REQUEST_MODEL, '')}".rstrip()
+
+
+def _add_model(attributes: Attributes, model: str, arguments: Mapping[str, Any]) -> None:
+    given, base = arguments.get("custom_llm_provider"), arguments.get("api_base") or arguments.get("base_url")
+    bare, provider = _resolve(
+        model, given if isinstance(given, str) else None, base if isinstance(base, str) else None
+    )
+    attributes[semconv.GEN_AI_REQUEST_MODEL] = bare
+    if provider:
+        attributes.update(provider_attributes(provider))
+
+
+@functools.lru_cache(maxsize=1024)
+def _resolve(model: str, provider: str | None, base: str | None) -> tuple[str, str | None]:
+    """LiteLLM's own answer to which provider a model name means; cached, as it takes a third of a span's time."""
+    import litellm  # noqa: PLC0415  # a call is under way, so it is imported; we never import it first
+
+    try:
+        bare, found, *_ = litellm.get_llm_provider(model, custom_llm_provider=provider, api_base=base)
+    except Exception:  # noqa: BLE001  # LiteLLM raises for names it does not know; the call itself will say so
+        return model, provider
+    return bare, found
+
+
+def provider_attributes(provider: str) -> Attributes:
+    """The provider in the conventions' name, and in LiteLLM's own where that differs."""
+    name = PROVIDER_NAMES.get(provider, provider)
+    attributes: Attributes = {semconv.GEN_AI_PROVIDER_NAME: name}
+    if name != provider:
+        attributes[semconv.LITELLM_PROVIDER] = provider
+    return attributes
+
+
+@functools.lru_cache(maxsize=256)
+def server_attributes(base: str) -> Mapping[str, str | int]:
+    """``server.address`` and ``server.port`` of an API base URL; nothing else of it, as some carry credentials."""
+    try:
+        parts = urlsplit(base if "//" in base else f"//{base}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return {}
+    if not host:
+        return {}
+    return {
+        semconv.SERVER_ADDRESS: host,
+        semconv.SERVER_PORT: port or (80 if parts.scheme == "http" else 443),
+    }
+
+
+def private_values(arguments: Mapping[str, Any], *, content: bool) -> set[str]:
+    """Values of a request that must not show up in an error message.
+
+    Args:
+        arguments: the request.
+        content: whether message content may be recorded; if not, every text of the prompt is private too.
+    """
+    values: set[str] = set()
+    for name, value in arguments.items():
+        if isinstance(value, str) and ("key" in name or "token" in name or "secret" in name or "password" in name):
+            values.add(value)
+        elif name in {"headers", "extra_headers", "default_headers"} and isinstance(value, Mapping):
+            values.update(text for text in value.values() if isinstance(text, str))
+    if not content:
+        for name in ("messages", "input", "prompt", "instructions"):
+            _collect_texts(arguments.get(name), values)
+    return values
+
+
+def _collect_texts(value: Any, into: set[str]) -> None:
+    if isinstance(value, str):
+        into.add(value)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if key not in {"role", "type"}:
+                _collect_texts(item, into)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _collect_texts(item, into)

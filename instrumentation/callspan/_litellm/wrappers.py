@@ -1,0 +1,96 @@
+"""The wrappers that wrapt puts around LiteLLM's entry points."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+from callspan._litellm.call import Call, CallFactory
+from callspan._litellm.operations import Operation
+
+Args = tuple[Any, ...]
+Kwargs = Mapping[str, Any]
+
+
+class Wrapper(Protocol):
+    """What wrapt calls instead of a function that it wraps."""
+
+    def __call__(self, wrapped: Callable[..., Any], instance: object, args: Args, kwargs: Kwargs) -> Any: ...
+
+
+def wrap_entry_point(factory: CallFactory, operation: Operation, *, asynchronous: bool) -> Wrapper:
+    """Wrapper of an entry point that is called with the user's arguments."""
+    if asynchronous:
+
+        async def wrap_async(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
+            return await _await_call(factory.start(operation, args, kwargs), wrapped, args, kwargs)
+
+        return wrap_async
+
+    def wrap(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
+        return _make_call(factory.start(operation, args, kwargs), wrapped, args, kwargs)
+
+    return wrap
+
+
+def wrap_dispatch(factory: CallFactory, operations: Mapping[str, Operation], *, asynchronous: bool) -> Wrapper:
+    """Wrapper of ``PublicDispatch.run`` or ``arun``, which takes the user's arguments as its own first two.
+
+    Args:
+        factory: starts the calls.
+        operations: the route's value -> what it does. Other routes pass.
+        asynchronous: whether it is ``arun``.
+    """
+
+    def start(instance: object, args: Args) -> Call | None:
+        route = getattr(getattr(instance, "route", None), "value", None)
+        operation = operations.get(str(route))
+        if operation is None or len(args) < 2 or args[1].get("acompletion") is True:  # noqa: PLR2004  # args, kwargs
+            return None
+        return factory.start(operation, args[0], args[1])
+
+    if asynchronous:
+
+        async def wrap_async(wrapped: Callable[..., Any], instance: object, args: Args, kwargs: Kwargs) -> Any:
+            return await _await_call(start(instance, args), wrapped, args, kwargs)
+
+        return wrap_async
+
+    def wrap(wrapped: Callable[..., Any], instance: object, args: Args, kwargs: Kwargs) -> Any:
+        return _make_call(start(instance, args), wrapped, args, kwargs)
+
+    return wrap
+
+
+def _make_call(call: Call | None, wrapped: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    if call is None:
+        return wrapped(*args, **kwargs)
+    previous = call.invocation.activate()
+    try:
+        result = wrapped(*args, **kwargs)
+    except BaseException as error:
+        call.raised(error)
+        raise
+    finally:
+        call.invocation.deactivate(previous)
+    # `completion(acompletion=True)` is how LiteLLM asks itself for a coroutine; some users do it too.
+    return _finish_later(call, result) if inspect.iscoroutine(result) else call.returned(result)
+
+
+async def _await_call(
+    call: Call | None, wrapped: Callable[..., Awaitable[Any]], args: Args, kwargs: Kwargs
+) -> Any:
+    if call is None:
+        return await wrapped(*args, **kwargs)
+    return await _finish_later(call, wrapped(*args, **kwargs))
+
+
+async def _finish_later(call: Call, result: Awaitable[Any]) -> Any:
+    previous = call.invocation.activate()
+    try:
+        value = await result
+    except BaseException as error:
+        call.raised(error)
+        raise
+    finally:
+        call.invocation.deactivate(previous)
+    return call.returned(value)
