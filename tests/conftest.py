@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from loopback.openai_api import OpenAIUpstream
+from loopback.otlp_grpc_receiver import OtlpGrpcReceiver
+from loopback.otlp_receiver import OtlpReceiver
 
 LEAKING = ("OTEL_", "CALLSPAN_", "OPENAI_", "LITELLM_", "POSTHOG_", "LANGSMITH_", "LANGCHAIN_", "LANGFUSE_")
 KEPT = ("CALLSPAN_CACHE_DIR", "CALLSPAN_REQUIRE_COLLECTOR")
@@ -42,4 +44,18 @@ def spool_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def upstream() -> Iterator[OpenAIUpstream]:
     """An OpenAI of our own."""
     with OpenAIUpstream() as server:
+        yield server
+
+
+@pytest.fixture
+def otlp_receiver() -> Iterator[OtlpReceiver]:
+    """A receiver of spans by OTLP/HTTP."""
+    with OtlpReceiver() as server:
+        yield server
+
+
+@pytest.fixture
+def otlp_grpc_receiver() -> Iterator[OtlpGrpcReceiver]:
+    """A receiver of spans by OTLP/gRPC."""
+    with OtlpGrpcReceiver() as server:
         yield server
