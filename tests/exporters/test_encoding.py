@@ -52,7 +52,9 @@ def official_knows_none() -> bool:
 
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
-SCALARS = st.one_of(st.booleans(), INT64, st.floats(), st.text(), st.binary())
+# The SDK of 1.40 reads bytes as text, and makes None of those that are not.
+BINARY = st.binary() if official_knows_none() else st.text().map(str.encode)
+SCALARS = st.one_of(st.booleans(), INT64, st.floats(), st.text(), BINARY)
 NONE = st.none() if official_knows_none() else st.nothing()
 VALUES = st.recursive(
     SCALARS | NONE,
@@ -187,7 +189,7 @@ def test_halves_of_surrogate_pairs_are_repaired_wherever_text_stands(text, repai
     assert span.attributes[2].value.kvlist_value.values[0].key == repaired
 
 
-@given(st.integers().filter(lambda number: not -(2**63) <= number < 2**63) | st.sampled_from([2**63, -(2**63) - 1]))
+@given(st.integers(min_value=2**63) | st.integers(max_value=-(2**63) - 1))
 def test_an_integer_too_large_for_otlp_keeps_its_digits(number):
     """A number that 64 bits cannot hold, which the official encoder drops, is kept as text."""
     assert read_value(number).string_value == str(number)
