@@ -27,7 +27,7 @@ def guarded(function: Callable[P, R]) -> Callable[P, R | None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R | None:
         try:
             return function(*args, **kwargs)
-        except Exception:
+        except Exception:  # noqa: BLE001  # the boundary itself
             report(function.__qualname__)
             return None
 

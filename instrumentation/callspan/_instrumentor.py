@@ -71,7 +71,9 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
         try:
             version("litellm")
         except PackageNotFoundError:
-            _logger.warning("callspan is on, but LiteLLM is not installed, so there is nothing to record: pip install litellm")
+            _logger.warning(
+                "callspan is on, but LiteLLM is not installed, so there is nothing to record: pip install litellm"
+            )
 
     @staticmethod
     @guarded

@@ -148,7 +148,7 @@ def current_invocation() -> Invocation | None:
 
 
 def outcome_of(error: BaseException) -> str:
-    """How a call ended that raised ``error``: interrupted from outside (task cancelled, client gone, Ctrl-C), or failed."""
+    """How a call that raised ``error`` ended: interrupted (task cancelled, client gone, Ctrl-C), or failed."""
     return semconv.OUTCOME_FAILURE if isinstance(error, Exception) else semconv.OUTCOME_CANCELLED
 
 

@@ -1,4 +1,4 @@
-"""Proxies for streams in the caller's hands, which end the invocation when the stream ends, fails, is closed or dropped.
+"""Proxies for streams in the caller's hands: the invocation ends when the stream ends, fails, is closed or dropped.
 
 They are object proxies and not generators, because callers (and LiteLLM itself) use attributes of LiteLLM's stream
 objects and test them with ``isinstance``.
@@ -6,7 +6,7 @@ objects and test them with ``isinstance``.
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import wrapt
 from opentelemetry.context import Context
@@ -21,7 +21,13 @@ class EndOfStream(Protocol):
     def __call__(self, outcome: str, error: BaseException | None = None) -> None: ...
 
 
-class _Stream(wrapt.ObjectProxy):
+if TYPE_CHECKING:
+    _ObjectProxy = wrapt.ObjectProxy[Any]
+else:
+    _ObjectProxy = wrapt.ObjectProxy  # not generic before wrapt 2
+
+
+class _Stream(_ObjectProxy):
     """What both kinds share: which moments end the invocation.
 
     ``_self_inside`` is the invocation that the next read runs in. A stream may open its connection at the first read,

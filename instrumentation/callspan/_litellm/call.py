@@ -16,8 +16,9 @@ from callspan._invocation import Attributes, Invocation, current_invocation, out
 from callspan._litellm.messages import input_content, output_content
 from callspan._litellm.operations import Operation
 from callspan._litellm.request import private_values, request_attributes, span_name
-from callspan._litellm.response import outline_attributes, read, response_attributes
+from callspan._litellm.response import outline_attributes, response_attributes
 from callspan._litellm.stream_results import stream_attributes, whole_response
+from callspan._litellm.untyped import read
 from callspan._stream import is_stream, observe_stream
 from callspan._tracer import SCOPE_NAME, TracerSource
 
@@ -180,5 +181,3 @@ def _count_attempt(router_call: Invocation, attributes: Attributes, arguments: M
             attempt[semconv.LITELLM_MODEL_GROUP] = group
         emit(router_call.span, event, attempt)
     router_call.group = group
-
-

@@ -1,8 +1,8 @@
 """Wrapping a function for those who hold the function itself.
 
-``from litellm import acompletion`` before :func:`callspan.instrument`, and ``litellm.main.completion`` bound by LiteLLM's
-own modules at import, leave references that no attribute assignment reaches. What every reference shares is the function
-object, so its code is swapped for one that calls the wrapper; the wrapper in turn calls a twin that has the old code.
+``from litellm import acompletion`` before :func:`callspan.instrument`, and ``litellm.main.completion`` as LiteLLM's
+own modules at import, leave references that no attribute assignment reaches. What every reference shares is the
+function object, so its code is swapped for one that calls the wrapper; the wrapper calls a twin that has the old code.
 Nothing else about the function changes: name, signature, defaults, closure, attributes and identity stay. This is done
 only to functions that can be held that way; see :mod:`callspan._litellm.seams`.
 """
@@ -64,9 +64,7 @@ def _calling(target: Callable[..., Any], original: CodeType) -> CodeType:
     exec(_compile(source, original), namespace)  # noqa: S102  # the source is made of the names of variables only
     template: CodeType = namespace["enclosing"](*(None for _ in original.co_freevars)).__code__
     constants = tuple(target if constant == _TARGET else constant for constant in template.co_consts)
-    return template.replace(
-        co_consts=constants, co_name=original.co_name, co_qualname=original.co_qualname
-    )
+    return template.replace(co_consts=constants, co_name=original.co_name, co_qualname=original.co_qualname)
 
 
 def _compile(source: str, original: CodeType) -> CodeType:

@@ -14,8 +14,8 @@ from callspan import semconv
 from callspan._events import emit
 from callspan._guard import guarded
 from callspan._invocation import current_invocation, outside_invocation
-from callspan._litellm.request import provider_attributes, server_attributes
-from callspan._litellm.response import read
+from callspan._litellm.request import Attributes, provider_attributes, server_attributes
+from callspan._litellm.untyped import read
 
 Args = tuple[Any, ...]
 Kwargs = Mapping[str, Any]
@@ -98,10 +98,13 @@ def _note_pre_call(logging_obj: object, args: Args, kwargs: Kwargs) -> None:
 def _describe_provider(span: Any, logging_obj: object, additional: object) -> None:
     # Known only now where the caller left it to LiteLLM's configuration.
     base = read(additional, "api_base")
-    attributes = dict(server_attributes(str(base))) if base else {}
+    attributes: Attributes = dict(server_attributes(str(base))) if base else {}
     provider = read(read(logging_obj, "model_call_details"), "custom_llm_provider")
     if isinstance(provider, str):
-        attributes.update(provider_attributes(provider))  # pyright: ignore[reportArgumentType, reportCallIssue]
+        attributes.update(provider_attributes(provider))
+    call_id = read(logging_obj, "litellm_call_id")
+    if isinstance(call_id, str):
+        attributes[semconv.LITELLM_CALL_ID] = call_id
     span.set_attributes(attributes)
 
 

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from callspan import semconv
 from callspan._litellm.operations import Operation
-from callspan._litellm.response import finish_reasons, read
+from callspan._litellm.response import finish_reasons
+from callspan._litellm.untyped import as_items, as_mapping, read
 
 Part = dict[str, Any]
 Message = dict[str, Any]
@@ -45,10 +46,11 @@ def _plain(value: Any) -> Any:
     """Turn LiteLLM's and pydantic's objects into JSON values; a lone surrogate, which no wire takes, is replaced."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode() if not value.isascii() else value
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+    mapping = as_mapping(value)
+    if mapping is not None:
+        return {str(key): _plain(item) for key, item in mapping.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_plain(item) for item in as_items(value)]
     dump = getattr(value, "model_dump", None)
     return _plain(dump(exclude_none=True)) if callable(dump) and not isinstance(value, type) else value
 
@@ -66,7 +68,7 @@ def _input(api: str, arguments: Mapping[str, Any]) -> tuple[list[Message], list[
     if isinstance(given, str):
         return [{"role": "user", "parts": _parts(given)}], instructions
     messages: list[Message] = []
-    for item in given if isinstance(given, (list, tuple)) else ():
+    for item in as_items(given):
         if read(item, "role") in _SYSTEM_ROLES:
             instructions += _parts(read(item, "content"))
         else:
@@ -99,7 +101,7 @@ def _parts(content: Any) -> list[Part]:
     if isinstance(content, str):
         return [{"type": "text", "content": content}]
     if isinstance(content, (list, tuple)):
-        return [_part(item) for item in content]
+        return [_part(item) for item in as_items(content)]
     return [_part(content)]
 
 

@@ -9,6 +9,7 @@ from opentelemetry.util.types import AttributeValue
 
 from callspan import semconv
 from callspan._litellm.operations import Operation
+from callspan._litellm.untyped import as_items, as_mapping
 
 Attributes = dict[str, AttributeValue]
 
@@ -46,9 +47,8 @@ def _text(value: Any) -> str | None:
 def _texts(value: Any) -> tuple[str, ...] | None:
     if isinstance(value, str):
         return (value,)
-    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
-        return tuple(value)
-    return None
+    items = as_items(value)
+    return tuple(items) if items and all(isinstance(item, str) for item in items) else None
 
 
 def _several(value: Any) -> int | None:
@@ -60,15 +60,17 @@ def _only_true(value: Any) -> bool | None:
 
 
 def _level(value: Any) -> str | None:
-    return _text(value.get("effort") if isinstance(value, Mapping) else value)
+    mapping = as_mapping(value)
+    return _text(value if mapping is None else mapping.get("effort"))
 
 
 def _output_type(value: Any) -> str | None:
     # A pydantic class or a mapping whose type says json_object or json_schema; the Responses API nests it in `format`.
     if isinstance(value, type):
         return "json"
-    if isinstance(value, Mapping):
-        kind = value.get("type") or _output_type(value.get("format"))
+    mapping = as_mapping(value)
+    if mapping is not None:
+        kind = mapping.get("type") or _output_type(mapping.get("format"))
         return "json" if str(kind).startswith("json") else _text(kind)
     return None
 
@@ -136,9 +138,7 @@ def span_name(operation: Operation, attributes: Attributes) -> str:
 
 def _add_model(attributes: Attributes, model: str, arguments: Mapping[str, Any]) -> None:
     given, base = arguments.get("custom_llm_provider"), arguments.get("api_base") or arguments.get("base_url")
-    bare, provider = _resolve(
-        model, given if isinstance(given, str) else None, base if isinstance(base, str) else None
-    )
+    bare, provider = _resolve(model, given if isinstance(given, str) else None, base if isinstance(base, str) else None)
     attributes[semconv.GEN_AI_REQUEST_MODEL] = bare
     if provider:
         attributes.update(provider_attributes(provider))
@@ -192,8 +192,8 @@ def private_values(arguments: Mapping[str, Any], *, content: bool) -> set[str]:
     for name, value in arguments.items():
         if isinstance(value, str) and ("key" in name or "token" in name or "secret" in name or "password" in name):
             values.add(value)
-        elif name in {"headers", "extra_headers", "default_headers"} and isinstance(value, Mapping):
-            values.update(text for text in value.values() if isinstance(text, str))
+        elif name in {"headers", "extra_headers", "default_headers"}:
+            values.update(text for text in (as_mapping(value) or {}).values() if isinstance(text, str))
     if not content:
         for name in ("messages", "input", "prompt", "instructions"):
             _collect_texts(arguments.get(name), values)
@@ -203,10 +203,9 @@ def private_values(arguments: Mapping[str, Any], *, content: bool) -> set[str]:
 def _collect_texts(value: Any, into: set[str]) -> None:
     if isinstance(value, str):
         into.add(value)
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            if key not in {"role", "type"}:
-                _collect_texts(item, into)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
+        return
+    for key, item in (as_mapping(value) or {}).items():
+        if key not in {"role", "type"}:
             _collect_texts(item, into)
+    for item in as_items(value):
+        _collect_texts(item, into)

@@ -1,25 +1,19 @@
 """A LiteLLM response in the conventions' attributes, and LiteLLM's own knowledge of it in ``litellm.*``."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
 from opentelemetry.util.types import AttributeValue
 
 from callspan import semconv
 from callspan._litellm.request import provider_attributes
+from callspan._litellm.untyped import as_items, read
 
 Attributes = dict[str, AttributeValue]
 
 _COST_CURRENCY: Final = "USD"  # LiteLLM's price list knows no other
 
 _INCOMPLETE_REASONS: Final = {"max_output_tokens": "length"}
-
-
-def read(value: Any, name: str) -> Any:
-    """A field of one of LiteLLM's responses or of their parts: objects, mappings and missing parts alike."""
-    if isinstance(value, Mapping):
-        return value.get(name)
-    return getattr(value, name, None)
 
 
 def response_attributes(response: object) -> Attributes:
@@ -55,8 +49,8 @@ def outline_attributes(response: object) -> Attributes:
 
 def finish_reasons(response: object) -> tuple[str, ...]:
     """Why generation stopped, one reason a choice. A choice without one says ``error``, as the conventions ask."""
-    choices = read(response, "choices")
-    if isinstance(choices, (list, tuple)):
+    choices = as_items(read(response, "choices"))
+    if choices:
         return tuple(str(read(choice, "finish_reason") or "error") for choice in choices)
     status = read(response, "status")
     if status == "completed":
@@ -105,9 +99,7 @@ def _hidden_attributes(hidden: object) -> Attributes:
     if hidden is None:
         return {}
     attributes = cost_attributes(read(hidden, "response_cost"))
-    _add_texts(
-        attributes, hidden, litellm_call_id=semconv.LITELLM_CALL_ID, model_id=semconv.LITELLM_DEPLOYMENT_ID
-    )
+    _add_texts(attributes, hidden, litellm_call_id=semconv.LITELLM_CALL_ID, model_id=semconv.LITELLM_DEPLOYMENT_ID)
     if read(hidden, "cache_hit") is True:
         attributes[semconv.LITELLM_CACHE_HIT] = True
     overhead = read(hidden, "litellm_overhead_time_ms")

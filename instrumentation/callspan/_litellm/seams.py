@@ -4,14 +4,12 @@ Each row names a module, waits for the application to import it, and leaves Lite
 only some versions of LiteLLM have are marked ``optional``; a missing row that is not is said once, and the rest works.
 """
 
-import importlib
 import logging
-import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
-from typing import Any, Final
+from typing import Any
 
 import wrapt
 
@@ -19,13 +17,10 @@ from callspan._guard import report
 from callspan._litellm import lifecycle, stream_results
 from callspan._litellm.call import CallFactory
 from callspan._litellm.in_place import wrap_in_place
-from callspan._litellm.operations import APIS, Operation, describe_operation
+from callspan._litellm.operations import APIS, describe_operation
 from callspan._litellm.wrappers import Wrapper, wrap_dispatch, wrap_entry_point
 
 _logger = logging.getLogger("callspan")
-
-_ROUTES: Final = {"chat_completions": "completion", "embeddings": "embedding", "responses": "responses"}
-"""Values of LiteLLM's ``Route`` -> the function it serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +42,9 @@ class Seam:
     optional: bool = False
 
 
-def _entry(factory: CallFactory, public: str, *, takes_attempts: bool = False) -> Callable[[Callable[..., Any]], Wrapper]:
+def _entry(
+    factory: CallFactory, public: str, *, takes_attempts: bool = False
+) -> Callable[[Callable[..., Any]], Wrapper]:
     asynchronous = public.rpartition(".")[2].startswith("a")
 
     def make(function: Callable[..., Any]) -> Wrapper:
@@ -55,26 +52,6 @@ def _entry(factory: CallFactory, public: str, *, takes_attempts: bool = False) -
         return wrap_entry_point(factory, operation, asynchronous=asynchronous)
 
     return make
-
-
-def _dispatch(factory: CallFactory, *, asynchronous: bool) -> Callable[[Callable[..., Any]], Wrapper]:
-    prefix = "a" if asynchronous else ""
-
-    def make(_function: Callable[..., Any]) -> Wrapper:
-        litellm = sys.modules["litellm"]
-        operations: Mapping[str, Operation] = {
-            # From the undecorated function: at this moment LiteLLM is half imported, the public name may be missing.
-            route: describe_operation(f"litellm.{prefix}{name}", _entry_function(litellm, f"{prefix}{name}"))
-            for route, name in _ROUTES.items()
-        }
-        return wrap_dispatch(factory, operations, asynchronous=asynchronous)
-
-    return make
-
-
-def _entry_function(litellm: ModuleType, name: str) -> Callable[..., Any]:
-    home = "litellm.responses.main" if name.endswith("responses") else "litellm.main"
-    return getattr(importlib.import_module(home), name)
 
 
 def _fixed(wrapper: Wrapper) -> Callable[[Callable[..., Any]], Wrapper]:
@@ -94,11 +71,21 @@ def litellm_seams(factory: CallFactory) -> tuple[Seam, ...]:
     names = [prefix + name for name in APIS for prefix in ("", "a")]
     return (
         *(
-            Seam("litellm.rust_bridge.dispatch", f"PublicDispatch.{method}", _dispatch(factory, asynchronous=asynchronous), optional=True)
+            Seam(
+                "litellm.rust_bridge.dispatch",
+                f"PublicDispatch.{method}",
+                _fixed(wrap_dispatch(factory, asynchronous=asynchronous)),
+                optional=True,
+            )
             for method, asynchronous in (("run", False), ("arun", True))
         ),
         *(
-            Seam("litellm.responses.main" if name.endswith("responses") else "litellm.main", name, _entry(factory, f"litellm.{name}"), in_place=True)
+            Seam(
+                "litellm.responses.main" if name.endswith("responses") else "litellm.main",
+                name,
+                _entry(factory, f"litellm.{name}"),
+                in_place=True,
+            )
             for name in names
         ),
         *(
@@ -170,8 +157,12 @@ def _resolve(module: ModuleType, path: str) -> tuple[Any, str, Any]:
         owner = getattr(owner, parent)
     # From LiteLLM 1.109 Router is a facade that hands class-level patches to its core class, and keeps a record of
     # them; patching the core itself leaves nothing behind.
-    owner = vars(owner).get("_core_class", owner)
-    return owner, name, vars(owner)[name] if name in vars(owner) else getattr(owner, name)
+    owner = _members(owner).get("_core_class", owner)
+    return owner, name, _members(owner).get(name) or getattr(owner, name)
+
+
+def _members(owner: object) -> dict[str, Any]:
+    return vars(owner)
 
 
 def _wrap(owner: Any, name: str, function: Any, seam: Seam) -> Callable[[], None]:
@@ -183,7 +174,7 @@ def _wrap(owner: Any, name: str, function: Any, seam: Seam) -> Callable[[], None
 
     def restore() -> None:
         # Somebody may have wrapped ours since; taking theirs away would be worse than leaving ours, which passes on.
-        if vars(owner).get(name) is wrapped:
+        if _members(owner).get(name) is wrapped:
             setattr(owner, name, function)
 
     return restore

@@ -10,7 +10,8 @@ from typing import Any
 
 from callspan import semconv
 from callspan._guard import guarded
-from callspan._litellm.response import Attributes, cost_attributes, read, response_attributes
+from callspan._litellm.response import Attributes, cost_attributes, response_attributes
+from callspan._litellm.untyped import read
 
 _responses: "weakref.WeakKeyDictionary[object, object]" = weakref.WeakKeyDictionary()
 """LiteLLM's logging object of a call -> the response built from its chunks."""

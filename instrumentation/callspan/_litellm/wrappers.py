@@ -1,20 +1,19 @@
 """The wrappers that wrapt puts around LiteLLM's entry points."""
 
+import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from callspan._litellm.call import Call, CallFactory
-from callspan._litellm.operations import Operation
+from callspan._litellm.operations import APIS, Operation, describe_operation
 
 Args = tuple[Any, ...]
 Kwargs = Mapping[str, Any]
 
 
-class Wrapper(Protocol):
-    """What wrapt calls instead of a function that it wraps."""
-
-    def __call__(self, wrapped: Callable[..., Any], instance: object, args: Args, kwargs: Kwargs) -> Any: ...
+Wrapper = Callable[[Callable[..., Any], object, Args, Kwargs], Any]
+"""What wrapt calls instead of a function that it wraps: with that function, its instance, and the arguments."""
 
 
 def wrap_entry_point(factory: CallFactory, operation: Operation, *, asynchronous: bool) -> Wrapper:
@@ -32,33 +31,40 @@ def wrap_entry_point(factory: CallFactory, operation: Operation, *, asynchronous
     return wrap
 
 
-def wrap_dispatch(factory: CallFactory, operations: Mapping[str, Operation], *, asynchronous: bool) -> Wrapper:
+def wrap_dispatch(factory: CallFactory, *, asynchronous: bool) -> Wrapper:
     """Wrapper of ``PublicDispatch.run`` or ``arun``, which takes the user's arguments as its own first two.
+
+    Which function the user called is told by its Python implementation, which LiteLLM passes along; routes that have
+    none, or one that is not in :data:`callspan._litellm.operations.APIS`, pass.
 
     Args:
         factory: starts the calls.
-        operations: the route's value -> what it does. Other routes pass.
         asynchronous: whether it is ``arun``.
     """
+    operation_of = functools.cache(_dispatched_operation)
 
-    def start(instance: object, args: Args) -> Call | None:
-        route = getattr(getattr(instance, "route", None), "value", None)
-        operation = operations.get(str(route))
+    def start(args: Args, kwargs: Kwargs) -> Call | None:
+        operation = operation_of(kwargs.get("python"))
         if operation is None or len(args) < 2 or args[1].get("acompletion") is True:  # noqa: PLR2004  # args, kwargs
             return None
         return factory.start(operation, args[0], args[1])
 
     if asynchronous:
 
-        async def wrap_async(wrapped: Callable[..., Any], instance: object, args: Args, kwargs: Kwargs) -> Any:
-            return await _await_call(start(instance, args), wrapped, args, kwargs)
+        async def wrap_async(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
+            return await _await_call(start(args, kwargs), wrapped, args, kwargs)
 
         return wrap_async
 
-    def wrap(wrapped: Callable[..., Any], instance: object, args: Args, kwargs: Kwargs) -> Any:
-        return _make_call(start(instance, args), wrapped, args, kwargs)
+    def wrap(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
+        return _make_call(start(args, kwargs), wrapped, args, kwargs)
 
     return wrap
+
+
+def _dispatched_operation(python: Any) -> Operation | None:
+    name = getattr(python, "__name__", "")
+    return describe_operation(f"litellm.{name}", python) if name.removeprefix("a") in APIS else None
 
 
 def _make_call(call: Call | None, wrapped: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
@@ -76,9 +82,7 @@ def _make_call(call: Call | None, wrapped: Callable[..., Any], args: Args, kwarg
     return _finish_later(call, result) if inspect.iscoroutine(result) else call.returned(result)
 
 
-async def _await_call(
-    call: Call | None, wrapped: Callable[..., Awaitable[Any]], args: Args, kwargs: Kwargs
-) -> Any:
+async def _await_call(call: Call | None, wrapped: Callable[..., Awaitable[Any]], args: Args, kwargs: Kwargs) -> Any:
     if call is None:
         return await wrapped(*args, **kwargs)
     return await _finish_later(call, wrapped(*args, **kwargs))
