@@ -1,0 +1,122 @@
+"""The real Collector as a child process, started with the collector-config.yaml we ship."""
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+from google.protobuf.json_format import ParseDict
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from loopback.otlp_inbox import ReceivedSpan, spans_in
+
+CONFIG = Path(__file__).parents[3] / "collector-config.yaml"
+IDS = ("traceId", "spanId", "parentSpanId")
+PORTS = ("GRPC", "HTTP", "FILE", "HEALTH", "METRICS")
+
+
+class Collector:
+    """A Collector on free ports, with its queue and its output under one directory."""
+
+    def __init__(self, program: Path, directory: Path) -> None:
+        self.program = program
+        self.output = directory / "spans.jsonl"
+        self.log = directory / "collector.log"
+        self.ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
+        self._environment = {
+            **{f"COLLECTOR_{name}_PORT": str(port) for name, port in self.ports.items()},
+            "COLLECTOR_BACKEND": f"http://127.0.0.1:{self.ports['FILE']}",
+            "COLLECTOR_STORAGE_DIR": str(directory / "queue"),
+            "COLLECTOR_OUTPUT": str(self.output),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def http_endpoint(self) -> str:
+        """Where it takes OTLP/HTTP."""
+        return f"http://127.0.0.1:{self.ports['HTTP']}"
+
+    @property
+    def grpc_endpoint(self) -> str:
+        """Where it takes OTLP/gRPC."""
+        return f"http://127.0.0.1:{self.ports['GRPC']}"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.stop(signal.SIGKILL)
+
+    def start(self, **changed: str) -> None:
+        """Starts it and waits until it is in service; `changed` are variables of the configuration."""
+        environment = {**os.environ, **self._environment, **changed}
+        with self.log.open("ab") as log:
+            command = [str(self.program), "--config", str(CONFIG)]
+            self._process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stderr=log, stdout=log)
+        deadline = time.monotonic() + 20
+        while not self._healthy():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the Collector is not in service:\n{self.log.read_text()}")
+            time.sleep(0.05)
+
+    def stop(self, by: signal.Signals = signal.SIGTERM) -> None:
+        """Ends it, by SIGKILL if so told."""
+        if self._process is not None:
+            self._process.send_signal(by)
+            self._process.wait(20)
+            self._process = None
+
+    def metric(self, name: str) -> float:
+        """The sum over one of its own metrics."""
+        lines = httpx.get(f"http://127.0.0.1:{self.ports['METRICS']}/metrics").text.splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+
+    @property
+    def spans(self) -> list[ReceivedSpan]:
+        """The spans in the output of its file exporter."""
+        # A line still being written has no end yet.
+        lines = self.output.read_text().split("\n")[:-1] if self.output.exists() else []
+        return [span for line in lines for span in spans_in(_request(json.loads(line)))]
+
+    def wait_for(self, spans: int, timeout: float = 20.0) -> list[ReceivedSpan]:
+        """Waits until its output has so many spans and returns those it has; there may be fewer after the timeout."""
+        deadline = time.monotonic() + timeout
+        while len(found := self.spans) < spans and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
+
+    def _healthy(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.ports['HEALTH']}/").is_success
+        except httpx.TransportError:
+            return False
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _request(line: Any) -> ExportTraceServiceRequest:
+    return ParseDict(_with_protobuf_ids(line), ExportTraceServiceRequest(), ignore_unknown_fields=True)
+
+
+def _with_protobuf_ids(value: Any) -> Any:
+    """OTLP's JSON has ids in hex where protobuf's JSON has base64."""
+    if isinstance(value, list):
+        return [_with_protobuf_ids(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: base64.b64encode(bytes.fromhex(item)).decode() if name in IDS else _with_protobuf_ids(item)
+        for name, item in value.items()
+    }

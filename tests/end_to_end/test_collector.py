@@ -1,0 +1,105 @@
+"""A real Collector, started with the collector-config.yaml we ship, gets every span once and loses none."""
+
+import signal
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
+
+from callspan import semconv
+from end_to_end.collector.running import CONFIG, Collector
+from loopback.otlp_inbox import ReceivedSpan
+from loopback.processes import run_python
+
+QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart.py"
+DEAD = "http://127.0.0.1:9"  # the discard port, where nobody listens
+
+
+def send(collector: Collector, *names: str) -> None:
+    """Posts spans as any OTLP client does."""
+    spans = [Span(name=name, trace_id=b"t" * 16, span_id=name.encode().rjust(8, b"0")) for name in names]
+    request = ExportTraceServiceRequest(resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=spans)])])
+    answer = httpx.post(
+        f"{collector.http_endpoint}/v1/traces",
+        content=request.SerializeToString(),
+        headers={"Content-Type": "application/x-protobuf"},
+    )
+    answer.raise_for_status()
+
+
+def test_the_configuration_is_valid_as_it_stands(collector_program):
+    subprocess.run([collector_program, "validate", "--config", CONFIG], check=True, capture_output=True)
+
+
+def test_what_was_acknowledged_survives_the_death_of_the_collector(collector):
+    collector.stop()
+    collector.start(COLLECTOR_BACKEND=DEAD)
+    for number in range(20):
+        send(collector, f"span{number}")
+    assert collector.metric("otelcol_exporter_queue_size") > 0
+    collector.stop(signal.SIGKILL)
+    assert collector.spans == []
+    collector.start()
+
+    names = Counter(span.name for span in collector.wait_for(20))
+    assert names == {f"span{number}": 1 for number in range(20)}
+
+
+def test_the_output_goes_on_where_it_ended(collector):
+    send(collector, "before")
+    assert collector.wait_for(1)
+    collector.stop()
+    collector.start()
+    send(collector, "after")
+
+    assert [span.name for span in collector.wait_for(2)] == ["before", "after"]
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_the_quickstart_arrives_each_span_once(collector, protocol):
+    endpoint = collector.grpc_endpoint if protocol == "grpc" else collector.http_endpoint
+    run_python(
+        QUICKSTART,
+        auto_instrument=True,
+        env={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol},
+    )
+    # By its exit everything has been acknowledged; from there to the file it takes the Collector a moment.
+    accepted = int(collector.metric("otelcol_receiver_accepted_spans_total"))
+    spans = [span for span in collector.wait_for(accepted) if span.scope.name.startswith("callspan")]
+
+    assert len(spans) >= 5
+    assert Counter(span.span_id for span in spans).most_common(1)[0][1] == 1
+    check_parents(spans)
+    for span in spans:
+        check_conventions(span)
+    failed = [span for span in spans if span.span.status.code == Status.STATUS_CODE_ERROR]
+    assert failed
+    assert len(failed) < len(spans)
+
+
+def check_parents(spans: list[ReceivedSpan]) -> None:
+    """Every span is a root or lies within a parent of the same trace."""
+    by_id = {span.span_id: span for span in spans}
+    for span in spans:
+        if span.parent_id is not None:
+            parent = by_id[span.parent_id]
+            assert parent.trace_id == span.trace_id
+            assert parent.span.start_time_unix_nano <= span.span.start_time_unix_nano
+
+
+def check_conventions(span: ReceivedSpan) -> None:
+    """A span of a call has what the GenAI conventions require."""
+    attributes = span.attributes
+    operation = attributes[semconv.GEN_AI_OPERATION_NAME]
+    assert span.name == f"{operation} {attributes[semconv.GEN_AI_REQUEST_MODEL]}"
+    assert span.span.kind == Span.SPAN_KIND_CLIENT
+    assert attributes[semconv.GEN_AI_PROVIDER_NAME]
+    if span.span.status.code == Status.STATUS_CODE_ERROR:
+        assert attributes[semconv.ERROR_TYPE]
+    elif attributes.get(semconv.GEN_AI_REQUEST_STREAM):
+        assert attributes[semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK] >= 0
+    assert span.span.end_time_unix_nano >= span.span.start_time_unix_nano
