@@ -1,0 +1,209 @@
+"""The spool and the senders of one process, from the first span to the last line at exit."""
+
+import contextlib
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from callspan_exporters._outcome import Destination
+from callspan_exporters._sender import Sender
+from callspan_exporters._settings import BatchSettings
+from callspan_exporters._spool import DeadLetters, Limits, Spool, left_for_any
+
+_PATIENCE_WITH_KNOWN_DOWN_S: Final = 0.5
+_PATIENCE_WITH_THREADS_S: Final = 0.2
+
+
+class Delivery:
+    """Takes encoded spans from any thread and has them sent to every destination."""
+
+    def __init__(
+        self,
+        destinations: Sequence[Destination],
+        *,
+        root: Path | None,
+        limits: Limits,
+        settings: BatchSettings,
+        exit_budget_s: float,
+    ) -> None:
+        """Touch neither disk nor network, and start no thread.
+
+        Args:
+            destinations: where spans go.
+            root: the spool's directory; None keeps spans in memory.
+            limits: how much the spool may hold.
+            settings: how spans are batched.
+            exit_budget_s: how long exit may be held up, in seconds.
+        """
+        self.spool = Spool(root, limits, [destination.identity for destination in destinations])
+        self._settings = settings
+        self._exit_budget_s = exit_budget_s
+        self._dead_letters = DeadLetters(root, limits.max_age_s)
+        self._senders = [self._sender(destination) for destination in destinations]
+        self._started = False
+        self._unsent = 0
+        self._exited = False
+        _instances.add(self)
+
+    def append(self, resource: bytes, scope: bytes, span: bytes) -> None:
+        """Store a span and return. What sends it is woken when a batch is full."""
+        if not self._senders:
+            return
+        self.spool.append(resource, scope, span)
+        # Not synchronised: a count that is lost costs a wake-up, which the schedule makes good.
+        self._unsent += 1
+        if self._unsent >= self._settings.max_export_batch_size:
+            self._unsent = 0
+            for sender in self._senders:
+                sender.wake()
+        if not self._started:
+            self.start()
+
+    def start(self) -> None:
+        """Start the senders."""
+        self._started = True
+        for sender in self._senders:
+            sender.start()
+
+    def start_for_what_is_left(self) -> None:
+        """Start the senders at once where dead processes left spans for them; otherwise the first span does."""
+        root = self.spool.root
+        if root is not None and not self._started and left_for_any(root, self.spool.destinations):
+            self.start()
+
+    def destinations(self) -> list[Destination]:
+        """Return where spans go."""
+        return [sender.destination for sender in self._senders]
+
+    def add(self, destination: Destination) -> None:
+        """Have the spans that end from now on go to a further destination."""
+        if any(sender.destination.identity == destination.identity for sender in self._senders):
+            return
+        self.spool.add_destination(destination.identity)
+        sender = self._sender(destination)
+        self._senders = [*self._senders, sender]
+        if self._started:
+            sender.start()
+
+    def remove(self, destination: Destination) -> None:
+        """Send nothing more to a destination. What is pending for it stays for another process that has it."""
+        removed = [sender for sender in self._senders if sender.destination is destination]
+        self._senders = [sender for sender in self._senders if sender not in removed]
+        for sender in removed:
+            sender.stop(_PATIENCE_WITH_KNOWN_DOWN_S)
+        self.spool.remove_destination(destination.identity)
+
+    def replace(self, old: Destination, new: Destination) -> None:
+        """Have one destination take the place of another, with all that is pending for it."""
+        replaced = [sender for sender in self._senders if sender.destination is old]
+        self._senders = [sender for sender in self._senders if sender not in replaced]
+        for sender in replaced:
+            sender.stop(_PATIENCE_WITH_KNOWN_DOWN_S)
+        if all(sender.destination.identity != new.identity for sender in self._senders):
+            self.spool.replace_destination(old.identity, new.identity)
+            self._senders = [*self._senders, self._sender(new)]
+        if self._started:
+            self.start()
+
+    def force_flush(self, timeout_s: float) -> bool:
+        """Send what this process has stored so far.
+
+        Returns:
+            Whether every destination has acknowledged or refused all of it.
+        """
+        return self._flush(time.monotonic() + timeout_s, everything=False)
+
+    def flush_at_shutdown(self) -> bool:
+        """Flush within the exit budget: what is spent here is not there any more at exit."""
+        if self._exited:
+            return all(sender.pending == 0 for sender in self._senders)
+        started = time.monotonic()
+        delivered = self._flush(started + self._exit_budget_s, everything=False, hurried=True)
+        self._exit_budget_s = max(0.0, self._exit_budget_s - (time.monotonic() - started))
+        return delivered
+
+    def exit(self) -> None:
+        """Send what can be sent within the exit budget, leave the rest, and say so in one line."""
+        deadline = time.monotonic() + self._exit_budget_s
+        self._flush(deadline, everything=True, hurried=True)
+        self._exited = True
+        self._say_what_is_kept()
+        stopped = [sender.stop(_PATIENCE_WITH_THREADS_S if sender.pending == 0 else 0.0) for sender in self._senders]
+        # A thread that is still waiting for an answer may come back to the files; the kernel lets go of them.
+        if all(stopped):
+            self.spool.close()
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew, with nothing of the parent's."""
+        self._started = False
+        self._unsent = 0
+        self._exited = False
+        self.spool.after_fork_in_child()
+        for sender in self._senders:
+            sender.after_fork_in_child()
+
+    def _sender(self, destination: Destination) -> Sender:
+        return Sender(destination, self.spool, self._settings, self._dead_letters)
+
+    def _flush(self, deadline: float, *, everything: bool, hurried: bool = False) -> bool:
+        flushes = [
+            (sender, sender.flush(everything=everything, timeout_s=deadline - time.monotonic()))
+            for sender in self._senders
+        ]
+        delivered = True
+        for sender, flush in flushes:
+            patience = deadline
+            if hurried and sender.known_down:
+                patience = min(deadline, time.monotonic() + _PATIENCE_WITH_KNOWN_DOWN_S)
+            delivered = flush.wait(patience) and delivered
+        return delivered
+
+    def _say_what_is_kept(self) -> None:
+        kept = [
+            f"{sender.pending} {'span' if sender.pending == 1 else 'spans'} for {sender.destination.identity}"
+            + (f" ({sender.troubles.reason})" if sender.troubles.reason else "")
+            for sender in self._senders
+            if sender.pending > 0
+        ]
+        if not kept:
+            return
+        if self.spool.root is None:
+            line = f"callspan: {', '.join(kept)} could not be sent and are lost, because CALLSPAN_SPOOL is off"
+        else:
+            line = (
+                f"callspan: kept {', '.join(kept)} in {self.spool.root}; "
+                "the next process with the same destination sends them, `callspan show` shows them"
+            )
+        with contextlib.suppress(Exception):  # there may be no stderr any more
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+
+
+_instances: weakref.WeakSet[Delivery] = weakref.WeakSet()
+_forking = threading.local()
+
+
+def _before_fork() -> None:
+    # The same ones afterwards, whatever is collected meanwhile.
+    _forking.instances = list(_instances)
+    for delivery in _forking.instances:
+        delivery.spool.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for delivery in _forking.__dict__.pop("instances", []):
+        delivery.spool.after_fork_in_parent()
+
+
+def _after_fork_in_child() -> None:
+    for delivery in _forking.__dict__.pop("instances", []):
+        with contextlib.suppress(Exception):
+            delivery.after_fork_in_child()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

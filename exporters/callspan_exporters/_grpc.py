@@ -1,0 +1,125 @@
+"""OTLP over gRPC: the same bytes by another way. Imported only where gRPC is configured, for grpc takes a while."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+from google.rpc.error_details_pb2 import RetryInfo
+
+from callspan_exporters._encoded import EncodedSpan
+from callspan_exporters._encoding import frame_request
+from callspan_exporters._outcome import Outcome, Verdict
+from callspan_exporters._transport import partial
+
+_EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+_RETRY_INFO: Final = "google.rpc.retryinfo-bin"
+
+_REJECTED: Final = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.DATA_LOSS})
+_RETRIED: Final = frozenset(
+    {
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.UNKNOWN,
+    }
+)
+_OPTIONS: Final = (
+    ("grpc.max_send_message_length", -1),
+    # We wait ourselves; by default a channel refuses for up to two minutes to look whether the server is back.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+
+class GrpcTransport:
+    """Calls ``TraceService/Export`` with stored bytes."""
+
+    def __init__(
+        self,
+        target: str,
+        metadata: Mapping[str, str],
+        compression: str,
+        credentials: grpc.ChannelCredentials | None,
+        options: Sequence[tuple[str, Any]] = (),
+    ) -> None:
+        """Prepare the channel; nothing is connected yet.
+
+        Args:
+            target: host and port.
+            metadata: sent with each call.
+            compression: ``gzip``, ``deflate`` or ``none``.
+            credentials: for TLS; None is without.
+            options: of the channel, before ours.
+        """
+        compressions = {"gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
+        chosen = compressions.get(compression, grpc.Compression.NoCompression)
+        all_options = [*options, *_OPTIONS]
+        if credentials is None:
+            self._channel = grpc.insecure_channel(target, options=all_options, compression=chosen)
+        else:
+            self._channel = grpc.secure_channel(target, credentials, options=all_options, compression=chosen)
+        self._metadata = tuple((key.lower(), value) for key, value in metadata.items())
+        self._export: Any = self._channel.unary_unary(_EXPORT)
+
+    def send(self, spans: Sequence[EncodedSpan], timeout_s: float) -> Outcome:
+        """Make one call."""
+        try:
+            answer: bytes = self._export(frame_request(spans), timeout=timeout_s, metadata=self._metadata)
+        except grpc.RpcError as error:
+            return _failure(error)
+        except ValueError:
+            # Not what it says: that would be the metadata, and thereby a key.
+            return Outcome(Verdict.HELD, "a header that gRPC does not allow", reached=False)
+        return partial(answer)
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._channel.close()
+
+
+def _failure(error: Any) -> Outcome:
+    code: grpc.StatusCode = error.code()
+    details: str = error.details() or ""
+    reason = f"gRPC {code.name}: {details}" if details else f"gRPC {code.name}"
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
+        return Outcome(Verdict.TOO_LARGE, reason)
+    if code in _REJECTED:
+        return Outcome(Verdict.REJECTED, reason)
+    if code not in _RETRIED:
+        return Outcome(Verdict.HELD, reason)
+    if code is grpc.StatusCode.UNAVAILABLE and "onnect" in details:
+        return Outcome(Verdict.RETRY, _short(details), reached=False)
+    reached = code is not grpc.StatusCode.DEADLINE_EXCEEDED
+    return Outcome(Verdict.RETRY, reason, reached=reached, retry_after_s=_retry_after_s(error))
+
+
+def _short(details: str) -> str:
+    """Return what people can use of gRPC's account of every address it tried."""
+    return "connection refused" if "onnection refused" in details else details.rpartition("; ")[2]
+
+
+def _retry_after_s(error: Any) -> float | None:
+    for key, value in error.trailing_metadata() or ():
+        if key == _RETRY_INFO:
+            delay = RetryInfo.FromString(value).retry_delay
+            return delay.seconds + delay.nanos / 1e9
+    return None
+
+
+def channel_credentials(
+    certificate: str | None, client_key: str | None, client_certificate: str | None
+) -> grpc.ChannelCredentials:
+    """Return credentials for TLS by the files that hold them.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    return grpc.ssl_channel_credentials(_content(certificate), _content(client_key), _content(client_certificate))
+
+
+def _content(path: str | None) -> bytes | None:
+    return Path(path).read_bytes() if path is not None else None

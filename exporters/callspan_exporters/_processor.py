@@ -1,0 +1,85 @@
+"""The span processor: an ended span is encoded and stored before ``on_end`` returns."""
+
+import logging
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from callspan_exporters._delivery import Delivery
+from callspan_exporters._encoding import encode_resource, encode_scope, encode_span
+
+_logger = logging.getLogger(__name__)
+
+_MAX_CACHED = 1024
+
+
+class DurableSpanProcessor(SpanProcessor):
+    """Stores every sampled span on disk as it ends, and has it delivered from there.
+
+    Once ``on_end`` has returned, the span survives the death of the process.
+    """
+
+    def __init__(self, delivery: Delivery) -> None:
+        """Process spans for a delivery, which several processors may share.
+
+        Args:
+            delivery: stores and sends.
+        """
+        self._delivery = delivery
+        # By identity, with the object itself to keep that identity its own: to hash a resource is to encode it.
+        self._resources: dict[int, tuple[Resource, bytes]] = {}
+        self._scopes: dict[int, tuple[InstrumentationScope | None, bytes]] = {}
+        self._failed = False
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Do nothing."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Store a span. Never raises."""
+        context = span.context
+        if context is None or not context.trace_flags.sampled:
+            return
+        try:
+            resource, scope = span.resource, span.instrumentation_scope
+            known_resource = self._resources.get(id(resource)) or self._encoded_resource(resource)
+            known_scope = self._scopes.get(id(scope)) or self._encoded_scope(scope)
+            self._delivery.append(known_resource[1], known_scope[1], encode_span(span))
+        except Exception:  # the application is never hurt
+            if not self._failed:
+                self._failed = True
+                _logger.exception("A span could not be stored, and is lost; further ones are not reported")
+
+    def shutdown(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]  that of the SDK returns nothing
+        """Send what is pending within the exit budget.
+
+        A span that ends later is stored all the same, and sent by the next process with the same destination.
+
+        Returns:
+            Whether every destination has acknowledged or refused all that was stored.
+        """
+        return self._delivery.flush_at_shutdown()
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Send what is pending.
+
+        Args:
+            timeout_millis: how long to wait at most, in milliseconds.
+
+        Returns:
+            Whether every destination has acknowledged or refused all that was stored.
+        """
+        return self._delivery.force_flush(timeout_millis / 1000)
+
+    def _encoded_resource(self, resource: Resource) -> tuple[Resource, bytes]:
+        if len(self._resources) >= _MAX_CACHED:
+            self._resources.clear()
+        entry = self._resources[id(resource)] = (resource, encode_resource(resource))
+        return entry
+
+    def _encoded_scope(self, scope: InstrumentationScope | None) -> tuple[InstrumentationScope | None, bytes]:
+        if len(self._scopes) >= _MAX_CACHED:
+            self._scopes.clear()
+        entry = self._scopes[id(scope)] = (scope, encode_scope(scope))
+        return entry

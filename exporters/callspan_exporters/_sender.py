@@ -1,0 +1,246 @@
+"""Sends what waits for one destination: batch, send, split, back off, acknowledge."""
+
+import logging
+import queue
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+from callspan_exporters._flush import Flush
+from callspan_exporters._outcome import Destination, Outcome, Sink, Transport, Verdict
+from callspan_exporters._settings import BatchSettings
+from callspan_exporters._spool import Backlog, Spool, StoredSpan
+from callspan_exporters._transport import described
+from callspan_exporters._troubles import Troubles
+
+_logger = logging.getLogger(__name__)
+
+_FIRST_BACKOFF_S: Final = 1.0
+_LONGEST_BACKOFF_S: Final = 30.0
+_ADOPT_EVERY_S: Final = 5.0
+_SHORTEST_REQUEST_S: Final = 0.05
+# Below the four megabytes that a Collector's gRPC receiver takes by default.
+_MAX_REQUEST_BYTES: Final = 3 << 20
+
+
+class Sender:
+    """One destination's thread and connection. Started by the first span, stopped at exit, begun anew in a child."""
+
+    def __init__(self, destination: Destination, spool: Spool, settings: BatchSettings, sink: Sink) -> None:
+        self.destination = destination
+        self._spool = spool
+        self._settings = settings
+        self._sink = sink
+        self._abandoned: list[Transport | None] = []
+        self._transport: Transport | None = None
+        self._reset()
+
+    def start(self) -> None:
+        """Start the thread, if it is not running. Where none can be started any more, a flush does its work."""
+        with self._starting:
+            if self.started or self._stopping:
+                return
+            self.started = True
+            name = f"callspan {self.destination.identity}"
+            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:  # the interpreter is about to end
+                self._thread = None
+
+    def wake(self) -> None:
+        """Have a batch sent without waiting for the schedule. Safe in a signal handler."""
+        self._inbox.put(None)
+
+    def flush(self, *, everything: bool, timeout_s: float) -> Flush:
+        """Begin to send what is pending at once, also while backing off.
+
+        Args:
+            everything: also what was adopted from processes that died.
+            timeout_s: how long to go on trying, in seconds.
+        """
+        flush = Flush(everything=everything, deadline=time.monotonic() + timeout_s)
+        thread = self._thread
+        if thread is not None and thread.is_alive():
+            self._inbox.put(flush)
+        else:
+            self._inline_until = flush.deadline
+            with suppress_instrumentation():
+                self._serve(flush)
+        return flush
+
+    def stop(self, timeout_s: float) -> bool:
+        """Stop the thread, and tell whether it did within ``timeout_s`` seconds."""
+        self._stopping = True
+        self._inbox.put(None)
+        thread = self._thread
+        if thread is None or thread is threading.current_thread():
+            return True
+        thread.join(timeout_s)
+        if not thread.is_alive() and self._transport is not None:
+            self._transport.close()
+            self._transport = None
+        return not thread.is_alive()
+
+    @property
+    def pending(self) -> int:
+        """How many spans wait for this destination in what this process holds."""
+        return sum(backlog.pending for backlog in self._backlogs(everything=True))
+
+    @property
+    def known_down(self) -> bool:
+        """Whether the last attempt to send failed."""
+        return self.troubles.failures > 0
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew: the parent keeps its thread and its connection."""
+        # Not closed, and kept from being collected: closing would speak on the parent's connection.
+        self._abandoned.append(self._transport)
+        self._transport = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self.started = False
+        self.troubles = Troubles(self.destination.identity)
+        self._starting = threading.Lock()
+        self._inbox: queue.SimpleQueue[Flush | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._retry_at = 0.0
+        self._backoff_s = _FIRST_BACKOFF_S
+        self._adopt_at = 0.0
+        self._inline_until: float | None = None
+
+    def _run(self) -> None:
+        self._inline_until = None
+        with suppress_instrumentation():
+            while not self._stopping:
+                self._serve(self._wait())
+
+    def _wait(self) -> Flush | None:
+        """Wait for a flush, for enough spans, or for the next time to look."""
+        until = max(time.monotonic() + self._settings.schedule_delay_s, self._retry_at)
+        while not self._stopping:
+            try:
+                flush = self._inbox.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                return None
+            if flush is not None or self._retry_at <= time.monotonic():
+                return flush
+        return None
+
+    def _serve(self, flush: Flush | None) -> None:
+        try:
+            self._adopt(now=flush is not None and flush.everything)
+            if flush is None:
+                self._send_all(None)
+            else:
+                targets = [(backlog, backlog.end) for backlog in self._backlogs(everything=flush.everything)]
+                while not self._send_all(flush) and self._try_again(flush):
+                    pass
+                flush.finish(delivered=all(backlog.position >= end for backlog, end in targets))
+        except Exception as error:  # the thread must outlive whatever it meets
+            _logger.debug("Sending to %s was interrupted", self.destination.identity, exc_info=True)
+            self._failed(Outcome(Verdict.RETRY, described(error)))
+            if flush is not None:
+                flush.finish(delivered=False)
+
+    def _try_again(self, flush: Flush) -> bool:
+        """Wait for another attempt within a flush, where one may help."""
+        if self._stopping or not self.troubles.reached or self.troubles.failures > flush.patience:
+            return False
+        delay_s = self._retry_at - time.monotonic()
+        if delay_s > flush.deadline - time.monotonic():
+            return False
+        time.sleep(max(0.0, delay_s))
+        return True
+
+    def _adopt(self, *, now: bool) -> None:
+        if now or time.monotonic() >= self._adopt_at:
+            self._adopt_at = time.monotonic() + _ADOPT_EVERY_S
+            self._spool.adopt()
+
+    def _backlogs(self, *, everything: bool) -> list[Backlog]:
+        identity = self.destination.identity
+        adopted = self._spool.adopted_backlogs(identity) if everything else []
+        return [*self._spool.backlogs(identity), *adopted]
+
+    def _send_all(self, flush: Flush | None) -> bool:
+        """Send what is pending now; False where the destination does not take it."""
+        for backlog in self._backlogs(everything=flush is None or flush.everything):
+            end = backlog.end
+            while backlog.position < end and (batch := self._next_batch(backlog)):
+                if not self._send(backlog, batch):
+                    return False
+                # Who flushes waits for spans of this process, not for those of another.
+                if flush is None and not self._inbox.empty():
+                    return True
+        return True
+
+    def _next_batch(self, backlog: Backlog) -> list[StoredSpan]:
+        """Return the next spans that are not too old, and enter those that are as expired."""
+        horizon_ns = time.time_ns() - int(self._spool.limits.max_age_s * 1e9)
+        while batch := backlog.next_batch(self._settings.max_export_batch_size, _MAX_REQUEST_BYTES):
+            expired = [span for span in batch if span.time_ns < horizon_ns]
+            if not expired:
+                return batch
+            backlog.settle(expired[-1], expired=len(expired))
+        return []
+
+    def _send(self, backlog: Backlog, batch: list[StoredSpan]) -> bool:
+        """Send a batch, in parts down to single spans where the destination does not take it whole."""
+        parts = deque([batch])
+        while parts:
+            part = parts.popleft()
+            outcome = self._attempt(part)
+            if outcome.verdict in (Verdict.RETRY, Verdict.HELD):
+                self._failed(outcome)
+                return False
+            self._well()
+            if outcome.verdict is Verdict.DELIVERED:
+                self._delivered(backlog, part, outcome)
+            elif len(part) == 1:
+                self._refused(backlog, part[0], outcome.reason)
+            else:
+                parts.extendleft((part[len(part) // 2 :], part[: len(part) // 2]))
+        return True
+
+    def _attempt(self, part: Iterable[StoredSpan]) -> Outcome:
+        if self._transport is None:
+            try:
+                self._transport = self.destination.connect()
+            except Exception as error:  # noqa: BLE001  whatever is wrong with what was configured
+                return Outcome(Verdict.HELD, described(error), reached=False)
+        timeout_s = self.destination.timeout_s
+        if self._inline_until is not None:  # it is the application that waits
+            timeout_s = max(_SHORTEST_REQUEST_S, min(timeout_s, self._inline_until - time.monotonic()))
+        return self._transport.send([span.encoded for span in part], timeout_s)
+
+    def _delivered(self, backlog: Backlog, part: list[StoredSpan], outcome: Outcome) -> None:
+        refused = min(outcome.refused, len(part))
+        backlog.settle(part[-1], delivered=len(part) - refused, rejected=refused)
+        if refused:
+            self.troubles.refused(refused, outcome.reason)
+
+    def _refused(self, backlog: Backlog, span: StoredSpan, reason: str) -> None:
+        self._sink.refused(self.destination.identity, span.encoded, reason)
+        backlog.settle(span, rejected=1)
+        self.troubles.refused(1, reason)
+
+    def _failed(self, outcome: Outcome) -> None:
+        self.troubles.failed(outcome, self.pending)
+        # Half of it at least, and never in step with other processes that lost the same destination.
+        delay_s = self._backoff_s * random.uniform(0.5, 1.0)  # noqa: S311
+        self._backoff_s = min(self._backoff_s * 2, _LONGEST_BACKOFF_S)
+        delay_s = delay_s if outcome.retry_after_s is None else outcome.retry_after_s
+        self._retry_at = time.monotonic() + delay_s
+
+    def _well(self) -> None:
+        self.troubles.well()
+        self._backoff_s = _FIRST_BACKOFF_S
+        self._retry_at = 0.0

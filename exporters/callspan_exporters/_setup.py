@@ -1,0 +1,147 @@
+"""The composition root: what attaches delivery to whatever provider there is, or sets one up."""
+
+import atexit
+import contextlib
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+from opentelemetry import trace
+
+from callspan_exporters import _sdk
+from callspan_exporters._attach import attach
+from callspan_exporters._delivery import Delivery
+from callspan_exporters._destinations import Destinations, named_destinations
+from callspan_exporters._settings import BatchSettings, exit_budget_s
+from callspan_exporters._spool import Limits, spool_directory
+from callspan_exporters.environment_variables import CALLSPAN_SPOOL, CALLSPAN_SPOOL_DIR
+from callspan_exporters.otlp import OTLPDestination
+
+_logger = logging.getLogger(__name__)
+
+_OURS: Final = "callspan"
+_OFF: Final = frozenset({"off", "false", "0", "no"})
+_ON: Final = frozenset({"", "on", "true", "1", "yes"})
+
+
+def pre_instrument() -> None:
+    """Attach delivery under ``opentelemetry-instrument``, whatever distro or configuration file it runs with.
+
+    Does nothing where ``OTEL_PYTHON_DISABLED_INSTRUMENTATIONS`` holds ``callspan`` or ``*``.
+    """
+    disabled = os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "")
+    if not {name.strip() for name in disabled.split(",")} & {_OURS, "*"}:
+        ensure_delivery()
+
+
+def ensure_delivery(tracer_provider: Any = None) -> bool:
+    """Have the spans of a tracer provider stored and delivered. Harmless when called again. Never raises.
+
+    Args:
+        tracer_provider: an SDK tracer provider. By default the global one; where there is none, one is set up by
+            OTEL_*, and yields to the application's own.
+
+    Returns:
+        Whether spans are delivered, by callspan or, with ``CALLSPAN_DESTINATIONS=none``, by the provider.
+    """
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    try:
+        with _lock:
+            return _composition.ensure(tracer_provider)
+    except Exception:  # no telemetry failure reaches the application
+        _logger.warning("Spans are not delivered by callspan", exc_info=True)
+        return False
+
+
+class _Composition:
+    """What this process has set up."""
+
+    def __init__(self) -> None:
+        self._delivery: Delivery | None = None
+        self._destinations: Destinations | None = None
+        self._default_provider: Any = None
+        self._ready = False
+
+    def ensure(self, provider: Any) -> bool:
+        if not self._ready:
+            self._ready = True
+            self._compose()
+        if provider is None:
+            provider = self._global_provider()
+        return self._attach(provider)
+
+    def _compose(self) -> None:
+        if not named_destinations():
+            return
+        default = OTLPDestination.from_environment()
+        self._delivery = Delivery(
+            [default],
+            root=_root(),
+            limits=Limits.from_environment(),
+            settings=BatchSettings.from_environment(),
+            exit_budget_s=exit_budget_s(),
+        )
+        self._destinations = Destinations(self._delivery, default)
+
+    def _global_provider(self) -> Any:
+        if self._default_provider is None and _sdk.no_provider_yet():
+            without_ours = self._delivery is None
+            self._default_provider = _sdk.new_provider(with_otlp=without_ours)
+            _sdk.set_default(self._default_provider)
+            _sdk.watch_global_provider(self._replaced)
+            # After the provider's own and before everything that was registered earlier.
+            atexit.register(self._exit)
+        return trace.get_tracer_provider()
+
+    def _attach(self, provider: Any) -> bool:
+        if self._delivery is None or self._destinations is None:
+            return True
+        attached = attach(provider, self._delivery, self._destinations)
+        if attached:
+            self._delivery.start_for_what_is_left()
+            atexit.unregister(self._exit)
+            atexit.register(self._exit)
+        else:
+            _logger.warning("%s takes no span processors: spans are not delivered by callspan", type(provider).__name__)
+        return attached
+
+    def _replaced(self, provider: Any) -> None:
+        with contextlib.suppress(Exception):
+            if provider is not self._default_provider:
+                self._attach(provider)
+
+    def _exit(self) -> None:
+        if self._delivery is not None:
+            self._delivery.exit()
+        if self._default_provider is not None:
+            self._default_provider.shutdown()
+
+
+def _root() -> Path | None:
+    """Return the spool's directory, None where spans are kept in memory."""
+    value = os.environ.get(CALLSPAN_SPOOL, "").strip().lower()
+    if value in _OFF:
+        return None
+    if value not in _ON:
+        _logger.warning("%s=%r is not understood and is ignored: it is on or off", CALLSPAN_SPOOL, value)
+    try:
+        return spool_directory()
+    except RuntimeError:
+        _logger.warning(
+            "Spans are kept in memory only, because this user has no home directory: set %s", CALLSPAN_SPOOL_DIR
+        )
+        return None
+
+
+def _renew_lock() -> None:
+    # Another thread of the parent may have held it.
+    global _lock  # noqa: PLW0603
+    _lock = threading.RLock()
+
+
+_lock = threading.RLock()
+_composition = _Composition()
+os.register_at_fork(after_in_child=_renew_lock)

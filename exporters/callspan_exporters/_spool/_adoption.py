@@ -1,0 +1,117 @@
+"""Taking over the directories of processes that died, for the destinations that this process has."""
+
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from callspan_exporters._spool._cursor import file_name
+from callspan_exporters._spool._directory import (
+    open_private,
+    process_directories,
+    remove_half_made,
+    segment_numbers,
+    segment_path,
+    try_lock,
+)
+from callspan_exporters._spool._process_spool import ProcessSpool
+from callspan_exporters._spool._record import of_another_version
+
+_FORK_PATIENCE_S: Final = 1.0
+
+
+class Adoption:
+    """The directories that this process has taken over. Senders of several threads ask it to look for more."""
+
+    def __init__(self) -> None:
+        self.held: list[ProcessSpool] = []
+        self._lock = threading.Lock()
+        self._fork_waited = False
+        # Dead, and without anything for us: nothing is ever added to them.
+        self._passed_over: set[tuple[Path, tuple[str, ...]]] = set()
+
+    def with_cursor(self, destination: str) -> list[ProcessSpool]:
+        """Return those that hold spans for a destination."""
+        return [spool for spool in list(self.held) if destination in spool.cursors]
+
+    def look(self, root: Path, destinations: Sequence[str], own: Path | None) -> None:
+        """Let go of what is done for these destinations, and take over what has become orphaned.
+
+        Does nothing while another thread is at it.
+        """
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            self._let_go(destinations)
+            remove_half_made(root)
+            held = {spool.path for spool in self.held}
+            for directory in process_directories(root):
+                key = (directory, tuple(destinations))
+                if directory != own and directory not in held and key not in self._passed_over:
+                    self._take(directory, destinations)
+        finally:
+            self._lock.release()
+
+    def release(self) -> None:
+        """Let go of all; what is pending stays for others."""
+        held, self.held = self.held, []
+        for spool in held:
+            spool.release()
+
+    def before_fork(self) -> None:
+        """Let no thread be in the middle of taking a lock that the child would keep without knowing."""
+        self._fork_waited = self._lock.acquire(timeout=_FORK_PATIENCE_S)
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        if self._fork_waited:
+            self._lock.release()
+
+    def _let_go(self, destinations: Sequence[str]) -> None:
+        for spool in list(self.held):
+            if spool.settled(destinations):
+                self.held.remove(spool)
+                spool.release()
+                self._passed_over.add((spool.path, tuple(destinations)))
+
+    def _take(self, directory: Path, destinations: Sequence[str]) -> None:
+        if not _for_any(directory, destinations):
+            return
+        lock = try_lock(directory)
+        if lock is None:
+            return
+        if _of_another_version(directory):
+            os.close(lock)
+            self._passed_over.add((directory, tuple(destinations)))
+            return
+        spool = ProcessSpool.adopt(directory, lock)
+        if spool.settled(destinations):
+            spool.release()
+            self._passed_over.add((directory, tuple(destinations)))
+        else:
+            self.held.append(spool)
+
+
+def left_for_any(root: Path, destinations: Sequence[str]) -> bool:
+    """Tell cheaply whether other processes, dead or alive, have spans for any of these destinations in a spool."""
+    return any(_for_any(directory, destinations) for directory in process_directories(root))
+
+
+def _for_any(directory: Path, destinations: Iterable[str]) -> bool:
+    return any((directory / file_name(destination)).exists() for destination in destinations)
+
+
+def _of_another_version(directory: Path) -> bool:
+    return any(_head_of_another_version(segment_path(directory, number)) for number in segment_numbers(directory))
+
+
+def _head_of_another_version(path: Path) -> bool:
+    try:
+        descriptor = open_private(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return of_another_version(os.pread(descriptor, 4, 0))
+    finally:
+        os.close(descriptor)

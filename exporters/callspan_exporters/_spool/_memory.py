@@ -1,0 +1,109 @@
+"""Where spans wait when they cannot be on disk: a ring of bounded size, whose oldest go first, counted."""
+
+import time
+
+from callspan_exporters._encoded import EncodedSpan
+from callspan_exporters._spool._cursor import Mark
+from callspan_exporters._spool._segment import StoredSpan
+
+
+class MemorySpool:
+    """Ended spans in memory. One thread at a time appends, each destination's sender reads."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._spans: dict[int, StoredSpan] = {}
+        self._bytes = 0
+        self.first_ordinal = 0
+        self.next_ordinal = 0
+        self.backlogs: dict[str, MemoryBacklog] = {}
+
+    def append(self, resource: bytes, scope: bytes, span: bytes) -> int:
+        """Store a span.
+
+        Returns:
+            How many older ones went, that a destination still waited for.
+        """
+        ordinal = self.next_ordinal
+        self._spans[ordinal] = StoredSpan(EncodedSpan(resource, scope, span), ordinal, time.time_ns(), 0)
+        self._bytes += len(span)
+        self.next_ordinal = ordinal + 1
+        dropped = 0
+        while self._bytes > self._max_bytes and self.first_ordinal < ordinal:
+            dropped += self.first_ordinal >= self._all_passed()
+            self._forget_first()
+        return dropped
+
+    def add_destination(self, destination: str) -> None:
+        """Begin an account for a destination."""
+        if destination not in self.backlogs:
+            mark = Mark(segment=0, offset=0, start=self.next_ordinal, ordinal=self.next_ordinal)
+            self.backlogs[destination] = MemoryBacklog(self, mark)
+
+    def replace_destination(self, old: str, new: str) -> None:
+        """Give what is pending for one destination to another, that takes its place."""
+        if old in self.backlogs and new not in self.backlogs:
+            self.backlogs[new] = self.backlogs.pop(old)
+
+    def get(self, ordinal: int) -> StoredSpan | None:
+        """Return a span, None where it has gone."""
+        return self._spans.get(ordinal)
+
+    def _all_passed(self) -> int:
+        return min((backlog.position for backlog in list(self.backlogs.values())), default=self.next_ordinal)
+
+    def _forget_first(self) -> None:
+        span = self._spans.pop(self.first_ordinal, None)
+        self._bytes -= len(span.encoded.span) if span is not None else 0
+        self.first_ordinal += 1
+
+
+class MemoryBacklog:
+    """What waits in memory for one destination."""
+
+    def __init__(self, spool: MemorySpool, mark: Mark) -> None:
+        self._spool = spool
+        self.mark = mark
+
+    @property
+    def pending(self) -> int:
+        """How many spans wait."""
+        return self._spool.next_ordinal - max(self.mark.ordinal, self._spool.first_ordinal)
+
+    @property
+    def end(self) -> int:
+        """The ordinal that the next span to be stored here will have."""
+        return self._spool.next_ordinal
+
+    @property
+    def position(self) -> int:
+        """The ordinal of the next span to be sent."""
+        return self.mark.ordinal
+
+    def next_batch(self, max_spans: int, max_bytes: int) -> list[StoredSpan]:
+        """Return the next spans."""
+        batch: list[StoredSpan] = []
+        size = 0
+        for ordinal in range(max(self.mark.ordinal, self._spool.first_ordinal), self._spool.next_ordinal):
+            span = self._spool.get(ordinal)
+            if span is None:
+                continue
+            size += len(span.encoded.span)
+            if batch and (size > max_bytes or len(batch) >= max_spans):
+                break
+            batch.append(span)
+        return batch
+
+    def settle(self, last: StoredSpan, *, delivered: int = 0, rejected: int = 0, expired: int = 0) -> None:
+        """Enter what became of the spans up to and with ``last``, and pass them. Those missing made room: expired."""
+        mark = self.mark
+        gone = last.ordinal + 1 - mark.ordinal - delivered - rejected - expired
+        self.mark = Mark(
+            segment=0,
+            offset=0,
+            start=mark.start,
+            ordinal=last.ordinal + 1,
+            delivered=mark.delivered + delivered,
+            rejected=mark.rejected + rejected,
+            expired=mark.expired + expired + gone,
+        )

@@ -1,0 +1,212 @@
+"""The spool as one process sees it: its own directory, those it has adopted, and memory where there is no disk."""
+
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from callspan_exporters._spool._adoption import Adoption
+from callspan_exporters._spool._backlog import Backlog
+from callspan_exporters._spool._directory import open_root
+from callspan_exporters._spool._limits import Limits, trim
+from callspan_exporters._spool._memory import MemorySpool
+from callspan_exporters._spool._process_spool import DiskBacklog, ProcessSpool
+from callspan_exporters.environment_variables import CALLSPAN_SPOOL_DIR, CALLSPAN_SPOOL_MAX_BYTES
+
+_logger = logging.getLogger(__name__)
+
+_RETRY_DISK_S: Final = 5.0
+
+
+class Spool:
+    """Takes ended spans from any thread, and gives each destination's sender what waits for it.
+
+    The directory of the process is made for the first span. Where the disk refuses, spans go to memory, and to the
+    disk again when it takes them.
+    """
+
+    def __init__(self, root: Path | None, limits: Limits, destinations: Iterable[str]) -> None:
+        """Begin with nothing on disk.
+
+        Args:
+            root: the spool's directory, as `spool_directory` returns it; None keeps to memory.
+            limits: how much it may hold.
+            destinations: identities of the destinations that spans are for.
+        """
+        self.root = root
+        self.limits = limits
+        self.destinations = list(destinations)
+        self._reset()
+
+    def append(self, resource: bytes, scope: bytes, span: bytes) -> None:
+        """Store a span. When this returns, it survives the death of the process, unless only memory takes spans.
+
+        A collection of garbage may end a span in the middle of storing another, in the same thread. That one is
+        stored right after the other, before that other's ``append`` returns.
+        """
+        with self._lock:
+            if self._busy:
+                self._deferred.append((resource, scope, span))
+                return
+            self._busy = True
+            try:
+                self._append(resource, scope, span)
+                while self._deferred:
+                    self._append(*self._deferred.popleft())
+            finally:
+                self._busy = False
+
+    def backlogs(self, destination: str) -> list[Backlog]:
+        """Return where spans wait for a destination: of this process first."""
+        found: list[Backlog] = []
+        own = self._own
+        if (backlog := self.memory.backlogs.get(destination)) is not None:
+            found.append(backlog)
+        if own is not None and destination in own.cursors:
+            found.append(self._backlog_of(own, destination))
+        return found
+
+    def adopted_backlogs(self, destination: str) -> list[Backlog]:
+        """Return where spans wait for a destination that processes left that died."""
+        return [self._backlog_of(spool, destination) for spool in self.adoption.with_cursor(destination)]
+
+    def adopt(self) -> None:
+        """Take over what dead processes left for the destinations of this one, and let go of what is done."""
+        if self.root is not None:
+            own = self._own
+            self.adoption.look(self.root, self.destinations, own.path if own is not None else None)
+            held = {spool.path for spool in self._held()}
+            for key in [key for key in list(self._backlogs) if key[0] not in held]:
+                self._backlogs.pop(key).close()
+
+    def add_destination(self, destination: str) -> None:
+        """Have the spans that end from now on go to a further destination."""
+        with self._lock:
+            if destination in self.destinations:
+                return
+            self.destinations.append(destination)
+            self.memory.add_destination(destination)
+            if self._own is not None:
+                with contextlib.suppress(OSError):
+                    self._own.add_destination(destination)
+
+    def replace_destination(self, old: str, new: str) -> None:
+        """Give all that is pending for one destination, and what follows, to another. No sender may be reading."""
+        with self._lock:
+            self.destinations = [new if destination == old else destination for destination in self.destinations]
+            self.memory.replace_destination(old, new)
+            for spool in self._held():
+                with contextlib.suppress(OSError):
+                    spool.replace_destination(old, new)
+            for key in [key for key in self._backlogs if key[1] == old]:
+                self._backlogs.pop(key).close()
+
+    def remove_destination(self, destination: str) -> None:
+        """Take no more spans for a destination, in the directories to come."""
+        with self._lock:
+            self.destinations = [other for other in self.destinations if other != destination]
+            self.memory.backlogs.pop(destination, None)
+            if self._own is not None:
+                self._own.remove_destination(destination)
+
+    def close(self) -> None:
+        """Let go of all directories; what is pending stays in them. A span that ends later begins a new one."""
+        with self._lock:
+            own, self._own = self._own, None
+            if own is not None:
+                own.release()
+            self.adoption.release()
+            for backlog in self._backlogs.values():
+                backlog.close()
+            self._backlogs.clear()
+
+    def before_fork(self) -> None:
+        """Let no other thread be in the middle of storing a span, or of taking a lock that the child would keep."""
+        self.adoption.before_fork()
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._lock.release()
+        self.adoption.after_fork_in_parent()
+
+    def after_fork_in_child(self) -> None:
+        """Forget the parent's directories and their locks: this process has a directory of its own."""
+        for spool in self._held():
+            with contextlib.suppress(OSError):
+                spool.close()
+        for backlog in self._backlogs.values():
+            backlog.close()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.RLock()
+        self._busy = False
+        self._deferred: deque[tuple[bytes, bytes, bytes]] = deque()
+        self._own: ProcessSpool | None = None
+        self._disk_failed = False
+        self._retry_disk_at = 0.0
+        self._trimmed = False
+        self._backlogs: dict[tuple[Path, str], DiskBacklog] = {}
+        self.dropped = 0
+        self.adoption = Adoption()
+        self.memory = MemorySpool(self.limits.memory_bytes)
+        for destination in self.destinations:
+            self.memory.add_destination(destination)
+
+    def _append(self, resource: bytes, scope: bytes, span: bytes) -> None:
+        if self.root is not None and (not self._disk_failed or time.monotonic() >= self._retry_disk_at):
+            try:
+                self._append_to_disk(self.root, resource, scope, span)
+            except OSError as error:
+                self._disk_refused(error)
+            else:
+                return
+        self.dropped += self.memory.append(resource, scope, span)
+
+    def _append_to_disk(self, root: Path, resource: bytes, scope: bytes, span: bytes) -> None:
+        own = self._own
+        if own is None:
+            open_root(root)
+            own = self._own = ProcessSpool.create(root, self.destinations)
+        if own.append(resource, scope, span, self.limits.segment_bytes):
+            self._trim(root)
+        if self._disk_failed:
+            self._disk_failed = False
+            _logger.warning("The spool in %s takes spans again", root)
+
+    def _trim(self, root: Path) -> None:
+        if trim(root, self._held(), self.limits.max_bytes) and not self._trimmed:
+            self._trimmed = True
+            _logger.warning(
+                "The spool in %s has reached its limit of %d bytes: the oldest spans go, as expired. %s raises it",
+                root,
+                self.limits.max_bytes,
+                CALLSPAN_SPOOL_MAX_BYTES,
+            )
+
+    def _disk_refused(self, error: OSError) -> None:
+        self._retry_disk_at = time.monotonic() + _RETRY_DISK_S
+        if not self._disk_failed:
+            self._disk_failed = True
+            _logger.warning(
+                "Spans are kept in memory only, up to %d bytes, because the spool cannot be written: %s. "
+                "Set %s to a directory that only this user can write",
+                self.limits.memory_bytes,
+                error,
+                CALLSPAN_SPOOL_DIR,
+            )
+
+    def _held(self) -> list[ProcessSpool]:
+        return [*([self._own] if self._own is not None else []), *self.adoption.held]
+
+    def _backlog_of(self, spool: ProcessSpool, destination: str) -> DiskBacklog:
+        key = (spool.path, destination)
+        backlog = self._backlogs.get(key)
+        if backlog is None:
+            backlog = self._backlogs[key] = DiskBacklog(spool, spool.cursors[destination])
+        return backlog
