@@ -10,6 +10,9 @@ from loopback.openai_api import OpenAIUpstream
 from loopback.otlp_grpc_receiver import OtlpGrpcReceiver
 from loopback.otlp_receiver import OtlpReceiver
 
+# Test modules import LiteLLM while they are collected, before any fixture; it would fetch its price list then.
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+
 LEAKING = ("OTEL_", "CALLSPAN_", "OPENAI_", "LITELLM_", "POSTHOG_", "LANGSMITH_", "LANGCHAIN_", "LANGFUSE_")
 KEPT = ("CALLSPAN_CACHE_DIR", "CALLSPAN_REQUIRE_COLLECTOR")
 

@@ -68,7 +68,7 @@ def test_the_quickstart_arrives_each_span_once(collector, protocol):
         env={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol},
     )
     # By its exit everything has been acknowledged; from there to the file it takes the Collector a moment.
-    accepted = int(collector.metric("otelcol_receiver_accepted_spans_total"))
+    accepted = int(collector.metric('otelcol_receiver_accepted_spans{receiver="otlp",'))
     spans = [span for span in collector.wait_for(accepted) if span.scope.name.startswith("callspan")]
 
     assert len(spans) >= 5

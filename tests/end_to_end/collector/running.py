@@ -75,9 +75,10 @@ class Collector:
             self._process = None
 
     def metric(self, name: str) -> float:
-        """The sum over one of its own metrics."""
+        """The value of one of its own metrics, by the name and labels it is printed with."""
         lines = httpx.get(f"http://127.0.0.1:{self.ports['METRICS']}/metrics").text.splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+        [value] = [line.rpartition(" ")[2] for line in lines if line.startswith(name)] or ["0"]
+        return float(value)
 
     @property
     def spans(self) -> list[ReceivedSpan]:
