@@ -22,7 +22,7 @@ from callspan_exporters._encoded import EncodedSpan
 from callspan_exporters._encoding import encode_resource, encode_scope, encode_span
 from callspan_exporters._show.labels import content, printable
 from callspan_exporters._show.traces import MAX_DEPTH, collect
-from callspan_exporters._spool import Limits, Spool
+from callspan_exporters._spool import DeadLetters, Limits, Spool
 from callspan_exporters.cli import main
 
 COMMAND = Path(sys.executable).with_name("callspan")
@@ -245,6 +245,7 @@ def test_json_holds_everything_in_its_documented_shape(spool_dir):
         "scope": {"name": "callspan", "version": "0.1.0"},
         "events": [],
         "links": [{"trace_id": f"{9:032x}", "span_id": f"{9:016x}", "attributes": {"l": 1}}],
+        "refusals": [],
     }
     assert (child["parent_span_id"], child["parent_in_spool"], child["kind"]) == (f"{1:016x}", True, "client")
     assert child["attributes"] == CHAT
@@ -276,6 +277,20 @@ def test_a_span_whose_parent_is_elsewhere_is_shown_with_a_note(spool_dir):
     text = shown()
     assert f"under span {7:016x}, not in the spool" in text
     assert f"under span {8:016x}, in another process, not in the spool" in text
+
+
+def test_a_refused_span_says_who_refused_it_and_why(spool_dir):
+    """A span that a destination will never take is shown once, with the destination's reason."""
+    store(spool_dir, chat(1))
+    letters = DeadLetters(spool_dir, 3600.0)
+    letters.refused("otlp a", encoded(chat(1)), "HTTP 400 Bad\x1b[31m Request")
+    letters.refused("otlp b", encoded(chat(2, 1)), "too old")
+    text = shown()
+    assert text.count("chat gpt-4o-mini ") == 2
+    assert r"refused by otlp a: HTTP 400 Bad\x1b[31m Request" in text
+    (trace,) = json.loads(shown("--json"))
+    assert trace["spans"][0]["refusals"] == [{"destination": "otlp a", "reason": "HTTP 400 Bad\x1b[31m Request"}]
+    assert trace["spans"][0]["children"][0]["refusals"] == [{"destination": "otlp b", "reason": "too old"}]
 
 
 def test_content_is_shortened_to_who_said_what(spool_dir):

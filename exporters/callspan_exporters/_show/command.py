@@ -12,7 +12,7 @@ from callspan_exporters._show.document import write_json
 from callspan_exporters._show.labels import printable
 from callspan_exporters._show.traces import StoredTrace, collect
 from callspan_exporters._show.tree import trace_tree
-from callspan_exporters._spool import read_spans, spool_directory
+from callspan_exporters._spool import read_refusals, read_spans, spool_directory
 from callspan_exporters.environment_variables import CALLSPAN_SPOOL_DIR
 
 HELP: Final = "show the traces in the spool, newest first"
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         where = f" {printable(str(error.filename))}" if isinstance(error, OSError) and error.filename else ""
         _complain(f"cannot read the spool{where}: {reason}; set {setting} to the directory that the program writes to")
         return 2
-    traces, unreadable = collect(read_spans(directory)) if present else ([], 0)
+    traces, unreadable = collect(read_spans(directory), read_refusals(directory)) if present else ([], 0)
     last: int | None = arguments.last
     if last is None and not arguments.json and not arguments.all:
         last = _DEFAULT_LAST

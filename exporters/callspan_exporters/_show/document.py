@@ -11,6 +11,7 @@ The document is a list of traces, newest first::
                  "attributes": {…}, "resource": {…}, "scope": {"name": …, "version": …},
                  "events": [{"name": …, "time": …, "time_unix_nano": …, "offset_ns": …, "attributes": {…}}],
                  "links": [{"trace_id": …, "span_id": …, "attributes": {…}}],
+                 "refusals": [{"destination": …, "reason": …}],
                  "children": [ …spans… ]}]}]
 
 Attributes are whole. Bytes are base64 text, and floats that JSON has no number for are ``"NaN"``, ``"Infinity"`` and
@@ -73,6 +74,7 @@ def _span(span: SpanView) -> dict[str, object]:
             {"trace_id": link.trace_id, "span_id": link.span_id, "attributes": _attributes(link.attributes)}
             for link in span.links
         ],
+        "refusals": [{"destination": refusal.destination, "reason": refusal.reason} for refusal in span.refusals],
         "children": [_span(child) for child in span.children],
     }
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain, repeat
 from typing import Final, TypeAlias, cast
 
 from google.protobuf.message import DecodeError
@@ -10,6 +11,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from callspan_exporters._encoded import EncodedSpan
+from callspan_exporters._spool import Refusal
 
 Value: TypeAlias = "bool | int | float | str | bytes | list[Value] | dict[str, Value] | None"
 Attributes: TypeAlias = Mapping[str, Value]
@@ -38,6 +40,14 @@ class LinkView:
     trace_id: str
     span_id: str
     attributes: Attributes
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalView:
+    """Who refused a span for good, and why."""
+
+    destination: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,7 @@ class SpanView:
     events: list[EventView]
     links: list[LinkView]
     origin: Origin
+    refusals: list[RefusalView]
     children: list["SpanView"] = field(default_factory=list["SpanView"])
 
 
@@ -94,6 +105,7 @@ class StoredTrace:
     trace_id: bytes
     start_ns: int
     spans: dict[bytes, EncodedSpan] = field(default_factory=dict[bytes, EncodedSpan])
+    refusals: dict[bytes, list[RefusalView]] = field(default_factory=dict[bytes, list[RefusalView]])
 
     def read(self) -> Trace:
         """Return the trace with its spans in trees, in the order they started."""
@@ -102,10 +114,9 @@ class StoredTrace:
         views: dict[bytes, SpanView] = {}
         roots: list[SpanView] = []
         for span_id, proto in sorted(protos.items(), key=lambda item: item[1].start_time_unix_nano):
-            encoded = self.spans[span_id]
-            views[span_id] = _view(
-                proto, _origin(encoded.resource, encoded.scope), within=proto.parent_span_id in protos
-            )
+            origin = _origin(self.spans[span_id].resource, self.spans[span_id].scope)
+            refusals = self.refusals.get(span_id, [])
+            views[span_id] = _view(proto, origin, refusals, within=proto.parent_span_id in protos)
         for span_id, view in views.items():
             siblings = views[parents[span_id]].children if span_id in parents else roots
             siblings.append(view)
@@ -113,17 +124,18 @@ class StoredTrace:
         return Trace(self.trace_id.hex(), self.start_ns, end_ns, roots)
 
 
-def collect(spans: Iterable[EncodedSpan]) -> tuple[list[StoredTrace], int]:
+def collect(spans: Iterable[EncodedSpan], refusals: Iterable[Refusal] = ()) -> tuple[list[StoredTrace], int]:
     """Sort encoded spans by trace, the trace that started last first.
 
-    A span that is there twice, as after a crash of whoever moved it, counts once.
+    A span that is there twice, as after a crash of whoever moved it, or waiting for one destination and refused by
+    another, counts once.
 
     Returns:
         The traces, and how many spans could not be read.
     """
     traces: dict[bytes, StoredTrace] = {}
     unreadable = 0
-    for encoded in spans:
+    for encoded, refusal in chain(zip(spans, repeat(None)), ((refusal.span, refusal) for refusal in refusals)):
         try:
             span = Span.FromString(encoded.span)
             _origin(encoded.resource, encoded.scope)
@@ -132,7 +144,10 @@ def collect(spans: Iterable[EncodedSpan]) -> tuple[list[StoredTrace], int]:
             continue
         trace = traces.setdefault(span.trace_id, StoredTrace(span.trace_id, span.start_time_unix_nano))
         trace.start_ns = min(trace.start_ns, span.start_time_unix_nano)
-        trace.spans[span.span_id or b"without id %d" % len(trace.spans)] = encoded
+        span_id = span.span_id or b"without id %d" % len(trace.spans)
+        trace.spans[span_id] = encoded
+        if refusal:
+            trace.refusals.setdefault(span_id, []).append(RefusalView(refusal.destination, refusal.reason))
     return sorted(traces.values(), key=lambda trace: trace.start_ns, reverse=True), unreadable
 
 
@@ -161,7 +176,7 @@ def _parents(protos: Mapping[bytes, Span]) -> dict[bytes, bytes]:
     return parents
 
 
-def _view(span: Span, origin: Origin, *, within: bool) -> SpanView:
+def _view(span: Span, origin: Origin, refusals: list[RefusalView], *, within: bool) -> SpanView:
     return SpanView(
         trace_id=span.trace_id.hex(),
         span_id=span.span_id.hex(),
@@ -178,6 +193,7 @@ def _view(span: Span, origin: Origin, *, within: bool) -> SpanView:
         events=[EventView(event.name, event.time_unix_nano, _attributes(event.attributes)) for event in span.events],
         links=[LinkView(link.trace_id.hex(), link.span_id.hex(), _attributes(link.attributes)) for link in span.links],
         origin=origin,
+        refusals=refusals,
     )
 
 

@@ -119,6 +119,9 @@ def _notes(span: SpanView, *, is_root: bool) -> Iterator[Text]:
     elif is_root and span.parent_id:
         where = "in another process, " if span.parent_is_remote else ""
         yield Text(f"under span {span.parent_id}, {where}not in the spool", style="dim italic")
+    for refusal in span.refusals:
+        told = f"{labels.shortened(refusal.destination, 200)}: {labels.shortened(refusal.reason, 400)}"
+        yield Text(f"refused by {told}", style="bold red")
     if details := labels.details(span.attributes, span.name):
         yield Text(details, style="dim")
     kind = labels.text(span.attributes, semconv.ERROR_TYPE)
