@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import wrapt
 from opentelemetry import trace
-from opentelemetry.sdk import _configuration as configuration
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
 
@@ -74,9 +73,14 @@ def _component(make: Callable[[], Any]) -> Any:
 
 
 def _sampler() -> Any:
-    # Samplers of the SDK are read by the SDK itself; those of other packages only by its configurator.
+    name = os.environ.get("OTEL_TRACES_SAMPLER", "").strip()
+    if not name:
+        return None
+    # The provider itself knows the SDK's own; those of other packages only its configurator, which takes a while.
+    from opentelemetry.sdk import _configuration as configuration  # noqa: PLC0415
+
     importer = getattr(configuration, "_import_sampler", None)
-    return importer(os.environ.get("OTEL_TRACES_SAMPLER")) if importer is not None else None
+    return importer(name) if importer is not None else None
 
 
 def _id_generator() -> Any:
