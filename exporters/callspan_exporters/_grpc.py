@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
+import grpc.experimental  # imported by the first channel otherwise, in a thread: see _transport
 from google.rpc.error_details_pb2 import RetryInfo
 
 from callspan_exporters._encoded import EncodedSpan
