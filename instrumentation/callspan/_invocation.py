@@ -43,6 +43,7 @@ class Invocation:
         group: the model group that the newest attempt was for.
         private: credentials the call was made with, to be kept out of error messages.
         started: ``time.perf_counter()`` at the start, in seconds.
+        subject: the instrumented library's own object for the call, once it is known.
     """
 
     __slots__ = (
@@ -55,6 +56,7 @@ class Invocation:
         "provider_requests",
         "span",
         "started",
+        "subject",
         "takes_attempts",
     )
 
@@ -72,6 +74,7 @@ class Invocation:
         self.provider_requests = 0
         self.group: object = None
         self.private: set[str] = set()
+        self.subject: object = None
         self.started = time.perf_counter()
         self.span: Span = tracer.start_span(name, kind=kind, attributes=attributes)
         self.context: Context = otel_context.set_value(_CONTEXT_KEY, self, set_span_in_context(self.span))

@@ -17,7 +17,7 @@ from callspan._litellm.messages import input_content, output_content
 from callspan._litellm.operations import Operation
 from callspan._litellm.request import private_values, request_attributes, span_name
 from callspan._litellm.response import outline_attributes, response_attributes
-from callspan._litellm.stream_results import stream_attributes, whole_response
+from callspan._litellm.stream_results import StreamResult, stream_attributes, stream_result
 from callspan._litellm.untyped import read
 from callspan._stream import is_stream, observe_stream
 from callspan._tracer import SCOPE_NAME, TracerSource
@@ -64,14 +64,14 @@ class Call:
     def raised(self, error: BaseException) -> None:
         """Take note of what the call, or the reading of its stream, raised."""
         if self.invocation.open:
-            self._end(outcome_of(error), failure=self._describe(error), response=self._whole_response())
+            self._end(outcome_of(error), failure=self._describe(error), response=self._stream_result())
 
     def end_of_stream(self, outcome: str, error: BaseException | None = None) -> None:
         """Take note of how the stream ended; see :class:`callspan._stream.EndOfStream`."""
         if error is not None:
             self.raised(error)
         elif self.invocation.open:
-            self._end(outcome, response=self._whole_response())
+            self._end(outcome, response=self._stream_result())
 
     def _end(self, outcome: str, failure: Failure | None = None, response: object = None) -> None:
         self.invocation.end(outcome, self._attributes(response), failure)
@@ -84,9 +84,10 @@ class Call:
             return attributes
         if response is not None:
             if self._operation.takes_attempts:
-                return outline_attributes(response)
-            if self._stream is not None:
-                attributes = stream_attributes(self._stream, response)
+                return outline_attributes(response.response if isinstance(response, StreamResult) else response)
+            if isinstance(response, StreamResult):
+                attributes = stream_attributes(response, self._stream, self.invocation.subject)
+                response = response.response
             else:
                 attributes = response_attributes(response)
             if attributes.get(semconv.LITELLM_CACHE_HIT) or _from_cache(self._stream):
@@ -110,8 +111,8 @@ class Call:
             get_logger(SCOPE_NAME).emit(record)
 
     @guarded
-    def _whole_response(self) -> object:
-        return whole_response(self._stream) if self._stream is not None else None
+    def _stream_result(self) -> StreamResult | None:
+        return None if self._stream is None else stream_result(self._stream, self.invocation.subject)
 
     def _describe(self, error: BaseException) -> Failure:
         # LiteLLM hides a provider's error in mid-stream behind one of its own, for its Router to act on.

@@ -5,6 +5,7 @@ a callback, keeps the events whole when an application assigns ``litellm.callbac
 out of the invocation: an LLM call made inside a user's callback is a call of its own.
 """
 
+import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -29,7 +30,7 @@ def wrap_pre_call(wrapped: Callable[..., Any], instance: object, args: Args, kwa
 
 def wrap_post_call(wrapped: Callable[..., Any], instance: object, args: Args, kwargs: Kwargs) -> Any:
     """Wrapper of ``Logging.post_call``, which runs when the provider has answered."""
-    _note_post_call()
+    _note_post_call(args[0] if args else kwargs.get("original_response"))
     return wrap_callbacks(wrapped, instance, args, kwargs)
 
 
@@ -80,6 +81,7 @@ def _note_pre_call(logging_obj: object, args: Args, kwargs: Kwargs) -> None:
         return
     span = invocation.span
     invocation.provider_requests += 1
+    invocation.subject = logging_obj
     api_key = args[1] if len(args) > 1 else kwargs.get("api_key")
     if isinstance(api_key, str):
         invocation.private.add(api_key)
@@ -109,7 +111,8 @@ def _describe_provider(span: Any, logging_obj: object, additional: object) -> No
 
 
 @guarded
-def _note_post_call() -> None:
+def _note_post_call(answer: object) -> None:
     invocation = current_invocation()
-    if invocation is not None:
+    # LiteLLM's asynchronous calls also come by here with the coroutine that has yet to ask the provider.
+    if invocation is not None and not inspect.isawaitable(answer):
         emit(invocation.span, semconv.EVENT_POST_API_CALL)

@@ -49,7 +49,7 @@ def _plain(value: Any) -> Any:
     mapping = as_mapping(value)
     if mapping is not None:
         return {str(key): _plain(item) for key, item in mapping.items()}
-    if isinstance(value, (list, tuple)):
+    if type(value) in {list, tuple}:
         return [_plain(item) for item in as_items(value)]
     dump = getattr(value, "model_dump", None)
     return _plain(dump(exclude_none=True)) if callable(dump) and not isinstance(value, type) else value
@@ -100,9 +100,7 @@ def _parts(content: Any) -> list[Part]:
         return []
     if isinstance(content, str):
         return [{"type": "text", "content": content}]
-    if isinstance(content, (list, tuple)):
-        return [_part(item) for item in as_items(content)]
-    return [_part(content)]
+    return [_part(item) for item in as_items(content) or (content,)]
 
 
 def _part(item: Any) -> Part:

@@ -6,15 +6,30 @@ reckoned by LiteLLM, without asking the provider for anything the caller did not
 
 import weakref
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from callspan import semconv
 from callspan._guard import guarded
 from callspan._litellm.response import Attributes, cost_attributes, response_attributes
-from callspan._litellm.untyped import read
+from callspan._litellm.untyped import as_items, as_mapping, read
 
-_responses: "weakref.WeakKeyDictionary[object, object]" = weakref.WeakKeyDictionary()
-"""LiteLLM's logging object of a call -> the response built from its chunks."""
+
+@dataclass(frozen=True, slots=True)
+class StreamResult:
+    """What a stream amounts to.
+
+    Attributes:
+        response: the response that its chunks make up.
+        usage_estimated: whether its token counts are reckoned from the text, the provider having sent none.
+    """
+
+    response: Any
+    usage_estimated: bool = False
+
+
+_results: "weakref.WeakKeyDictionary[object, StreamResult]" = weakref.WeakKeyDictionary()
+"""LiteLLM's logging object of a call -> what its stream amounts to."""
 
 
 def wrap_stream_chunk_builder(
@@ -22,50 +37,68 @@ def wrap_stream_chunk_builder(
 ) -> Any:
     """Wrapper of ``litellm.stream_chunk_builder`` that remembers its result for the stream it belongs to."""
     response = wrapped(*args, **kwargs)
-    _remember(kwargs.get("logging_obj"), response)
+    _remember(response, args[0] if args else kwargs.get("chunks"), kwargs)
     return response
 
 
 @guarded
-def _remember(logging_obj: object, response: object) -> None:
-    if logging_obj is not None and response is not None:
-        _responses[logging_obj] = response
+def _remember(response: Any, chunks: object, kwargs: Mapping[str, Any]) -> None:
+    logging_obj = kwargs.get("logging_obj")
+    if logging_obj is None or response is None:
+        return
+    estimated = not any(read(chunk, "usage") is not None for chunk in as_items(chunks))
+    if estimated and not read(read(response, "usage"), "total_tokens"):
+        response = _with_estimated_usage(response, kwargs.get("messages"))
+    _results[logging_obj] = StreamResult(response, estimated)
 
 
-def whole_response(stream: Any) -> object | None:
-    """The response that a stream which has ended amounts to, or ``None`` if LiteLLM made none."""
-    completed = read(stream, "completed_response")  # Responses API
+def _with_estimated_usage(response: Any, messages: object) -> Any:
+    # LiteLLM 1.106 takes a usage of zero, which it has put on the last chunk itself, for the provider's word.
+    import litellm  # noqa: PLC0415  # a call is under way, so it is imported; we never import it first
+
+    text = "".join(
+        str(read(read(choice, "message"), "content") or read(choice, "text") or "")
+        for choice in as_items(read(response, "choices"))
+    )
+    model = str(read(response, "model") or "")
+    count_tokens: Callable[..., int] = litellm.token_counter  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    counted = count_tokens(model=model, messages=messages) if messages else 0
+    written = count_tokens(model=model, text=text, count_response_tokens=True)
+    usage = litellm.Usage(prompt_tokens=counted, completion_tokens=written, total_tokens=counted + written)
+    copy = response.model_copy(update={"usage": usage})
+    # With the cost that goes with the usage of zero; without it, LiteLLM reckons it anew.
+    copy._hidden_params = {**(read(response, "_hidden_params") or {}), "response_cost": None}  # noqa: SLF001
+    return copy
+
+
+def stream_result(stream: object, logging_obj: object) -> StreamResult | None:
+    """What a stream that has ended amounts to, or ``None`` if LiteLLM put nothing together.
+
+    Args:
+        stream: the stream.
+        logging_obj: LiteLLM's logging object of the call, if it is known; some streams do not lead to it.
+    """
+    completed = read(stream, "completed_response")  # Responses API: the provider sends the whole response itself
     if completed is not None:
-        return read(completed, "response") or completed
-    logging_obj = _logging_obj(stream)
-    return _responses.pop(logging_obj, None) if logging_obj is not None else None
+        return StreamResult(read(completed, "response") or completed)
+    owner = _logging_obj(stream, logging_obj)
+    return None if owner is None else _results.pop(owner, None)
 
 
-def stream_attributes(stream: Any, response: object) -> Attributes:
-    """Attributes of ``response``, with the cost, which LiteLLM itself only knows once its callbacks have run."""
-    attributes = response_attributes(response)
-    hidden = read(stream, "_hidden_params")
-    if hidden is not None:
-        given = response_attributes({"_hidden_params": hidden})
-        attributes.update({key: value for key, value in given.items() if key not in attributes})
-    logging_obj = _logging_obj(stream)
-    if semconv.CALLSPAN_COST_AMOUNT not in attributes and logging_obj is not None:
-        attributes.update(cost_attributes(logging_obj.response_cost_calculator(result=response)))
-    if semconv.GEN_AI_USAGE_INPUT_TOKENS in attributes and not _usage_reported(stream):
+def stream_attributes(result: StreamResult, stream: object, logging_obj: object) -> Attributes:
+    """Attributes of a stream's response, with the cost, which LiteLLM itself only knows once its callbacks have run."""
+    attributes = response_attributes(result.response)
+    owner = _logging_obj(stream, logging_obj)
+    if semconv.CALLSPAN_COST_AMOUNT not in attributes and owner is not None:
+        attributes.update(cost_attributes(owner.response_cost_calculator(result=result.response)))
+    # The stream's own cost, if any, was put there before there was anything to pay for.
+    hidden = dict(as_mapping(read(stream, "_hidden_params")) or {}, response_cost=None)
+    given = response_attributes({"_hidden_params": hidden})
+    attributes.update({key: value for key, value in given.items() if key not in attributes})
+    if result.usage_estimated and semconv.GEN_AI_USAGE_INPUT_TOKENS in attributes:
         attributes[semconv.CALLSPAN_USAGE_ESTIMATED] = True
     return attributes
 
 
-def _logging_obj(stream: Any) -> Any:
-    """LiteLLM's logging object of a stream; a text completion's stream has it one level down."""
-    found = read(stream, "logging_obj")
-    return found if found is not None else read(read(stream, "completion_stream"), "logging_obj")
-
-
-def _usage_reported(stream: Any) -> bool:
-    if read(stream, "completed_response") is not None:
-        return True
-    chunks = read(stream, "chunks")
-    if chunks is None:
-        chunks = read(read(stream, "completion_stream"), "chunks")
-    return any(read(chunk, "usage") is not None for chunk in chunks or ())
+def _logging_obj(stream: object, known: object) -> Any:
+    return read(stream, "logging_obj") or known

@@ -1,0 +1,192 @@
+"""Switching callspan on and off."""
+
+import importlib
+import logging
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import litellm
+import litellm.router
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+import callspan
+from callspan._litellm.seams import Patches, litellm_seams
+from instrumentation import calls
+from instrumentation.conftest import Spans
+from loopback.processes import run_python
+
+MODULES = (
+    "litellm",
+    "litellm.main",
+    "litellm.utils",
+    "litellm.router",
+    "litellm.responses.main",
+    "litellm.litellm_core_utils.litellm_logging",
+)
+OPTIONAL = ("litellm.rust_bridge.dispatch", "litellm.router_python_core")
+
+
+def snapshot() -> dict[str, object]:
+    """Every object that could be patched, by where it is: functions with their code, classes with their members."""
+    found: dict[str, object] = {}
+    present = [*MODULES, *(name for name in OPTIONAL if name in sys.modules)]
+    for module_name in present:
+        module = importlib.import_module(module_name)
+        for name, value in vars(module).items():
+            found[f"{module_name}.{name}"] = value
+            if hasattr(value, "__code__"):
+                found[f"{module_name}.{name}.__code__"] = value.__code__
+            if isinstance(value, type) and value.__module__.startswith("litellm"):
+                members = {**vars(value), **vars(vars(value).get("_core_class", object))}
+                found.update({f"{module_name}.{name}.{member}": thing for member, thing in members.items()})
+    return found
+
+
+def test_uninstrument_restores_every_object_to_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After uninstrument() every function, its code and every class member is the very object it was."""
+    monkeypatch.setenv("CALLSPAN_DESTINATIONS", "none")
+    before = snapshot()
+    callspan.instrument(tracer_provider=TracerProvider())
+    during = snapshot()
+    callspan.uninstrument()
+    after = snapshot()
+    changed = {name for name, value in before.items() if during[name] is not value}
+    assert {"litellm.main.completion.__code__", "litellm.main.acompletion.__code__"} <= changed
+    assert {name for name, value in before.items() if after.get(name) is not value} == set()
+    assert set(after) == set(before)
+
+
+def test_nothing_is_recorded_after_uninstrument(spans: Spans) -> None:
+    """Calls made afterwards leave no span."""
+    callspan.uninstrument()
+    litellm.completion(**calls.CHAT)
+    calls.router().completion(model="small", messages=calls.MESSAGES)
+    assert spans() == ()
+
+
+def test_instrument_again_after_uninstrument(spans: Spans) -> None:
+    """It can be switched off and on."""
+    callspan.uninstrument()
+    callspan.instrument(tracer_provider=spans.provider)
+    litellm.completion(**calls.CHAT)
+    assert len(spans()) == 1
+
+
+def test_instrumenting_twice_is_harmless_and_said_once(spans: Spans, caplog: pytest.LogCaptureFixture) -> None:
+    """A second and third instrument() change nothing, and one line says so."""
+    with caplog.at_level(logging.INFO, "callspan"):
+        callspan.CallspanInstrumentor._told_twice = False
+        callspan.instrument()
+        callspan.instrument()
+    litellm.completion(**calls.CHAT)
+    assert len(spans()) == 1
+    assert len([record for record in caplog.records if "already" in record.getMessage()]) == 1
+
+
+def test_a_wrapper_put_on_top_of_ours_survives_uninstrument(spans: Spans, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where somebody wrapped what we had wrapped, theirs stays."""
+    inner = litellm.stream_chunk_builder
+    monkeypatch.setattr(litellm, "stream_chunk_builder", lambda *args, **kwargs: inner(*args, **kwargs))
+    theirs = litellm.stream_chunk_builder
+    callspan.uninstrument()
+    assert litellm.stream_chunk_builder is theirs
+    list(litellm.completion(**calls.CHAT, stream=True))
+
+
+def test_without_litellm_it_is_harmless_and_said_once(tmp_path: Path) -> None:
+    """On a machine without LiteLLM, instrument() says in one line what is missing, and the program runs."""
+    program = """
+        import importlib.metadata as metadata
+        real = metadata.version
+        def version(name):
+            if name == "litellm":
+                raise metadata.PackageNotFoundError(name)
+            return real(name)
+        metadata.version = version
+        import callspan
+        callspan.instrument(); callspan.instrument()
+        print("done")
+    """
+    done = run_python(program, env={"CALLSPAN_DESTINATIONS": "none"})
+    assert done.stdout == "done\n"
+    assert done.stderr.count("LiteLLM is not installed") == 1
+
+
+def test_importing_callspan_imports_neither_litellm_nor_the_sdk() -> None:
+    """`import callspan` is cheap, and stays on the API's side of the contract."""
+    program = "import callspan, sys; print([m for m in sys.modules if m.split('.')[0] == 'litellm' or m.startswith('opentelemetry.sdk')])"
+    assert run_python(program).stdout == "[]\n"
+
+
+def test_litellm_without_a_seam_is_said_and_the_rest_works(
+    spans: Spans, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A function that a future LiteLLM no longer has costs one line, not the application."""
+    callspan.uninstrument()
+    monkeypatch.delattr(litellm, "stream_chunk_builder")
+    callspan.instrument(tracer_provider=spans.provider)
+    litellm.completion(**calls.CHAT)
+    assert len(spans()) == 1
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "callspan"]
+    assert "litellm.stream_chunk_builder" in line
+
+
+def test_a_defect_of_ours_does_not_reach_the_caller(
+    spans: Spans, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A failure in what callspan does around a call leaves the call's result, or its exception, as it is."""
+
+    class Broken(TracerProvider):
+        def get_tracer(self, *_args: object, **_kwargs: object) -> None:
+            raise RuntimeError("a broken provider")
+
+    callspan.uninstrument()
+    callspan.instrument(tracer_provider=Broken())
+    assert litellm.completion(**calls.CHAT).choices[0].message.content == "Hello from loopback."
+    assert "a broken provider" in caplog.text
+    assert "the call itself is untouched" in caplog.text
+
+
+def test_the_entry_point_loads() -> None:
+    """What opentelemetry-instrument loads is the instrumentor."""
+    (entry,) = entry_points(group="opentelemetry_instrumentor", name="callspan")
+    assert entry.load() is callspan.CallspanInstrumentor
+
+
+def test_the_public_names() -> None:
+    """The public API is what it says, and nothing else."""
+    assert callspan.__all__ == ["CallspanInstrumentor", "__version__", "force_flush", "instrument", "uninstrument"]
+
+
+def test_force_flush_without_a_provider_is_true() -> None:
+    """Where nothing is recorded nothing is pending."""
+    program = "import callspan; print(callspan.force_flush(1))"
+    assert run_python(program).stdout == "True\n"
+
+
+def test_every_patch_is_in_the_table() -> None:
+    """Each seam is named once, so that what is done is undone once."""
+    seams = litellm_seams(None)  # type: ignore[arg-type]
+    names = [(seam.module, seam.path) for seam in seams]
+    assert len(names) == len(set(names))
+    Patches(seams).undo()
+
+
+def test_a_stream_kept_to_the_end_of_the_process_still_ends(tmp_path: Path) -> None:
+    """A stream in a global variable, never read to its end, ends its span at exit as abandoned."""
+    program = """
+        import callspan, litellm
+        from opentelemetry import trace
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import ConsoleSpanExporter, BatchSpanProcessor
+        provider = TracerProvider()
+        provider.add_span_processor(BatchSpanProcessor(ConsoleSpanExporter()))
+        trace.set_tracer_provider(provider)
+        callspan.instrument()
+        stream = litellm.completion("gpt-4o-mini", [{"role": "user", "content": "hi"}], mock_response="a b", stream=True)
+        next(stream)
+    """
+    done = run_python(program, env={"CALLSPAN_DESTINATIONS": "none"})
+    assert '"callspan.outcome": "abandoned"' in done.stdout
