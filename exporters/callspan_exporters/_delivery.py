@@ -129,6 +129,9 @@ class Delivery:
 
     def exit(self) -> None:
         """Send what can be sent within the exit budget, leave the rest, and say so in one line."""
+        root = self.spool.root
+        if not self._started and (root is None or not left_for_any(root, self.spool.destinations)):
+            return
         deadline = time.monotonic() + self._exit_budget_s
         self._flush(deadline, everything=True, hurried=True)
         self._exited = True
@@ -164,24 +167,27 @@ class Delivery:
         return delivered
 
     def _say_what_is_kept(self) -> None:
-        kept = [
-            f"{sender.pending} {'span' if sender.pending == 1 else 'spans'} for {sender.destination.identity}"
-            + (f" ({sender.troubles.reason})" if sender.troubles.reason else "")
-            for sender in self._senders
-            if sender.pending > 0
-        ]
-        if not kept:
-            return
-        if self.spool.root is None:
-            line = f"callspan: {', '.join(kept)} could not be sent and are lost, because CALLSPAN_SPOOL is off"
-        else:
-            line = (
-                f"callspan: kept {', '.join(kept)} in {self.spool.root}; "
-                "the next process with the same destination sends them, `callspan show` shows them"
+        kept = [text for sender in self._senders if (text := _of(sender, sender.pending - sender.pending_in_memory))]
+        lost = [text for sender in self._senders if (text := _of(sender, sender.pending_in_memory))]
+        parts: list[str] = []
+        if kept:
+            parts.append(
+                f"kept {', '.join(kept)} in {self.spool.root}; the next process with the same destination sends them, "
+                "`callspan show` shows them"
             )
-        with contextlib.suppress(Exception):  # there may be no stderr any more
-            sys.stderr.write(line + "\n")
-            sys.stderr.flush()
+        if lost:
+            parts.append(f"could not send {', '.join(lost)}, which were in memory only and are lost")
+        if parts:
+            with contextlib.suppress(Exception):  # there may be no stderr any more
+                sys.stderr.write(f"callspan: {'; '.join(parts)}\n")
+                sys.stderr.flush()
+
+
+def _of(sender: Sender, count: int) -> str:
+    if count <= 0:
+        return ""
+    reason = f" ({sender.troubles.reason})" if sender.troubles.reason else ""
+    return f"{count} {'span' if count == 1 else 'spans'} for {sender.destination.identity}{reason}"
 
 
 _instances: weakref.WeakSet[Delivery] = weakref.WeakSet()

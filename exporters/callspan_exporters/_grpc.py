@@ -1,17 +1,20 @@
 """OTLP over gRPC: the same bytes by another way. Imported only where gRPC is configured, for grpc takes a while."""
 
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
-import grpc.experimental  # imported by the first channel otherwise, in a thread: see _transport
 from google.rpc.error_details_pb2 import RetryInfo
 
 from callspan_exporters._encoded import EncodedSpan
 from callspan_exporters._encoding import frame_request
 from callspan_exporters._outcome import Outcome, Verdict
 from callspan_exporters._transport import partial
+
+# The first channel imports these otherwise, in a sender's thread: see _transport.
+IMPORTED_FOR_SENDERS: Final = tuple(map(importlib.import_module, ("grpc.experimental", "grpc._channel")))
 
 _EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _RETRY_INFO: Final = "google.rpc.retryinfo-bin"

@@ -1,6 +1,7 @@
 """The span processor: an ended span is encoded and stored before ``on_end`` returns."""
 
 import logging
+from typing import Final
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
@@ -12,7 +13,8 @@ from callspan_exporters._encoding import encode_resource, encode_scope, encode_s
 
 _logger = logging.getLogger(__name__)
 
-_MAX_CACHED = 1024
+_MAX_CACHED: Final = 1024
+_DEFAULT_FLUSH_MILLIS: Final = 30000
 
 
 class DurableSpanProcessor(SpanProcessor):
@@ -61,16 +63,16 @@ class DurableSpanProcessor(SpanProcessor):
         """
         return self._delivery.flush_at_shutdown()
 
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
+    def force_flush(self, timeout_millis: float | None = None) -> bool:
         """Send what is pending.
 
         Args:
-            timeout_millis: how long to wait at most, in milliseconds.
+            timeout_millis: how long to wait at most, in milliseconds; 30,000 by default.
 
         Returns:
             Whether every destination has acknowledged or refused all that was stored.
         """
-        return self._delivery.force_flush(timeout_millis / 1000)
+        return self._delivery.force_flush((_DEFAULT_FLUSH_MILLIS if timeout_millis is None else timeout_millis) / 1000)
 
     def _encoded_resource(self, resource: Resource) -> tuple[Resource, bytes]:
         if len(self._resources) >= _MAX_CACHED:

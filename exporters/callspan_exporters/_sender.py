@@ -93,6 +93,12 @@ class Sender:
         return sum(backlog.pending for backlog in self._backlogs(everything=True))
 
     @property
+    def pending_in_memory(self) -> int:
+        """How many of them end with this process."""
+        backlog = self._spool.memory.backlogs.get(self.destination.identity)
+        return backlog.pending if backlog is not None else 0
+
+    @property
     def known_down(self) -> bool:
         """Whether the last attempt to send failed."""
         return self.troubles.failures > 0

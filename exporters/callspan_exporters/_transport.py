@@ -74,11 +74,19 @@ class HttpTransport:
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
             return Outcome(Verdict.HELD, described(error), reached=False)
         except (httpx.HTTPError, OSError) as error:
-            return Outcome(Verdict.RETRY, described(error), reached=False)
+            return _interrupted(error)
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+
+def _interrupted(error: Exception) -> Outcome:
+    cause = _cause(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return Outcome(Verdict.HELD, f"its certificate is not trusted: {cause.verify_message}", reached=False)
+    # A connection that breaks may be one that was kept alive too long: another attempt may be all it takes.
+    return Outcome(Verdict.RETRY, described(error), reached=not isinstance(error, httpx.ConnectError))
 
 
 def _read(response: httpx.Response, deadline: float) -> bytes:
@@ -135,9 +143,13 @@ def _retry_after_s(value: str | None) -> float | None:
 
 def described(error: Exception) -> str:
     """Return what went wrong, in few words."""
-    cause: BaseException = error
-    while cause.__cause__ is not None or cause.__context__ is not None:
-        cause = cause.__cause__ or cause.__context__ or cause
+    cause = _cause(error)
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror.lower()
     return str(cause) or type(cause).__name__
+
+
+def _cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None or error.__context__ is not None:
+        error = error.__cause__ or error.__context__ or error
+    return error

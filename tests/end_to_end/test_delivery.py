@@ -388,3 +388,29 @@ os.waitpid(child, 0)
     result = run_python(source(program), env=env)
     assert result.stdout == "True\n"
     assert received(otlp_grpc_receiver) == names(10, "parent") + names(10, "child")
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_a_burst_that_is_killed(otlp_receiver: OtlpReceiver, spool_dir: Path, threads: int) -> None:
+    """SIGKILL at any moment of a burst: what had ended arrives, and the account adds up."""
+    program = f"""
+import threading
+def burst(thread):
+    while True:
+        spans(1, f"{{next(counter)}}-")
+        if next(ended) == 2000:
+            os.kill(os.getpid(), signal.SIGKILL)
+import itertools
+counter, ended = itertools.count(), itertools.count(1)
+for thread in range({threads}):
+    threading.Thread(target=burst, args=(thread,)).start()
+"""
+    run_python(source(program), env=pointed_at(otlp_receiver), check=False)
+    (account,) = read_accounts(spool_dir)
+    assert account.accepted >= 2000
+    assert account.accepted == account.delivered + account.pending
+    run_python(source(""), env=pointed_at(otlp_receiver))
+    arrived = received(otlp_receiver)
+    assert len(arrived) == account.accepted
+    assert sum(arrived.values()) - len(arrived) <= 512
+    assert read_accounts(spool_dir) == []

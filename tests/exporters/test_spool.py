@@ -1,7 +1,9 @@
 """The spool on disk: any bytes are read without a crash, and every intact record is recovered."""
 
 import os
+import shutil
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from callspan_exporters._encoded import EncodedSpan
 from callspan_exporters._spool import Limits, Spool, StoredSpan, read_accounts, read_spans, spool_directory
 from callspan_exporters._spool._backlog import Backlog
-from callspan_exporters._spool._directory import UnsafeSpoolError, open_root
+from callspan_exporters._spool._directory import UnsafeSpoolError, new_process_directory, open_root
 from callspan_exporters._spool._record import HEADER_SIZE, MAGIC, Kind, pack, scan
 
 A, B = "otlp http://a/v1/traces", "otlp http://b/v1/traces"
@@ -347,3 +349,78 @@ def test_expired_spans_are_passed(tmp_path: Path) -> None:
     backlog.settle(batch[-1], expired=3)
     (account,) = read_accounts(tmp_path / "spool")
     assert (account.expired, account.pending) == (3, 2)
+
+
+def test_a_directory_that_is_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Another one is begun, and what was in it is counted as lost."""
+    spool = Spool(tmp_path / "spool", SMALL, [A])
+    fill(spool, 5)
+    shutil.rmtree(tmp_path / "spool")
+    spool.adopt()
+    content = fill(spool, 3)
+    assert drain(spool.backlogs(A)[1]) == content
+    assert spool.dropped == 5
+    assert "5 spans" in caplog.text
+
+
+def test_what_nobody_has_a_destination_for(tmp_path: Path) -> None:
+    """It goes when it is as old as spans may become."""
+    dead = Spool(tmp_path / "spool", SMALL, [A])
+    fill(dead, 5)
+    left_by_a_dead_process(dead)
+    (directory,) = (tmp_path / "spool").iterdir()
+    other = Spool(tmp_path / "spool", SMALL, [B])
+    other.adopt()
+    assert directory.exists()
+    for path in directory.iterdir():
+        os.utime(path, (0, 0))
+    other.adopt()
+    assert not directory.exists()
+
+
+def test_a_directory_that_was_half_made(tmp_path: Path) -> None:
+    """What a process left that was killed while it made or removed one is cleared away, once its lock is free."""
+    root = tmp_path / "spool"
+    open_root(root)
+    newborn, _, lock = new_process_directory(root)
+    spool = Spool(root, SMALL, [A])
+    spool.adopt()
+    assert newborn.exists()
+    os.close(lock)
+    spool.adopt()
+    assert not newborn.exists()
+
+
+def test_many_threads(tmp_path: Path) -> None:
+    """Each span is stored once, whichever thread ends it, while another one reads."""
+    spool = Spool(tmp_path / "spool", SMALL, [A])
+    threads = [threading.Thread(target=fill, args=(spool, 300, f"{number}-")) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    sent: list[bytes] = []
+    while any(thread.is_alive() for thread in threads):
+        if len(backlogs := spool.backlogs(A)) > 1:
+            sent += drain(backlogs[1], 50)
+    sent += drain(spool.backlogs(A)[1], 10_000)
+    assert sorted(sent) == sorted(f"{number}-{span}".encode() * 10 for number in range(8) for span in range(300))
+    (account,) = read_accounts(tmp_path / "spool")
+    assert (account.accepted, account.delivered, account.damaged) == (2400, 2400, 0)
+
+
+def test_an_interrupt_in_the_midst_of_storing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal handler may raise anywhere: the spans before and after are delivered, and the account adds up."""
+    spool = Spool(tmp_path / "spool", SMALL, [A])
+    content = fill(spool, 3)
+
+    def interrupted(descriptor: int, data: bytes) -> int:
+        monkeypatch.setattr(os, "write", write_all)
+        raise KeyboardInterrupt
+
+    write_all = os.write
+    monkeypatch.setattr(os, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fill(spool, 1)
+    content += fill(spool, 30, "later")
+    assert drain(spool.backlogs(A)[1]) == content
+    (account,) = read_accounts(tmp_path / "spool")
+    assert (account.accepted, account.delivered, account.damaged) == (34, 33, 1)

@@ -1,15 +1,19 @@
 """Taking over the directories of processes that died, for the destinations that this process has."""
 
+import logging
 import os
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from callspan_exporters._spool._cursor import file_name
 from callspan_exporters._spool._directory import (
+    names_in,
     open_private,
     process_directories,
+    remove,
     remove_half_made,
     segment_numbers,
     segment_path,
@@ -17,6 +21,8 @@ from callspan_exporters._spool._directory import (
 )
 from callspan_exporters._spool._process_spool import ProcessSpool
 from callspan_exporters._spool._record import of_another_version
+
+_logger = logging.getLogger(__name__)
 
 _FORK_PATIENCE_S: Final = 1.0
 
@@ -35,10 +41,16 @@ class Adoption:
         """Return those that hold spans for a destination."""
         return [spool for spool in list(self.held) if destination in spool.cursors]
 
-    def look(self, root: Path, destinations: Sequence[str], own: Path | None) -> None:
+    def look(self, root: Path, destinations: Sequence[str], own: Path | None, max_age_s: float) -> None:
         """Let go of what is done for these destinations, and take over what has become orphaned.
 
         Does nothing while another thread is at it.
+
+        Args:
+            root: the spool.
+            destinations: those of this process.
+            own: the directory of this process.
+            max_age_s: after how long what no process has a destination for goes, in seconds.
         """
         if not self._lock.acquire(blocking=False):
             return
@@ -49,7 +61,7 @@ class Adoption:
             for directory in process_directories(root):
                 key = (directory, tuple(destinations))
                 if directory != own and directory not in held and key not in self._passed_over:
-                    self._take(directory, destinations)
+                    self._take(directory, destinations, max_age_s)
         finally:
             self._lock.release()
 
@@ -75,8 +87,9 @@ class Adoption:
                 spool.release()
                 self._passed_over.add((spool.path, tuple(destinations)))
 
-    def _take(self, directory: Path, destinations: Sequence[str]) -> None:
+    def _take(self, directory: Path, destinations: Sequence[str], max_age_s: float) -> None:
         if not _for_any(directory, destinations):
+            _remove_if_expired(directory, max_age_s)
             return
         lock = try_lock(directory)
         if lock is None:
@@ -100,6 +113,21 @@ def left_for_any(root: Path, destinations: Sequence[str]) -> bool:
 
 def _for_any(directory: Path, destinations: Iterable[str]) -> bool:
     return any((directory / file_name(destination)).exists() for destination in destinations)
+
+
+def _remove_if_expired(directory: Path, max_age_s: float) -> None:
+    """Remove what a dead process left for destinations that nobody has had for as long as spans are kept."""
+    try:
+        newest = max((directory / name).stat().st_mtime for name in names_in(directory))
+    except (OSError, ValueError):
+        return
+    if time.time() - newest < max_age_s or _of_another_version(directory):
+        return
+    lock = try_lock(directory)
+    if lock is not None:
+        remove(directory)
+        os.close(lock)
+        _logger.warning("What was left in %s has expired: no process had its destinations", directory)
 
 
 def _of_another_version(directory: Path) -> bool:

@@ -68,8 +68,9 @@ class Cursor:
         os.pwrite(self._descriptor, _pack(mark), mark.sequence % 2 * _PLACE_SIZE)
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._descriptor)
+        """Close the file. A sender that still moves the mark fails then, instead of writing to another file."""
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
 
     def rename(self, destination: str) -> "Cursor":
         """Give what is pending here to another destination, with the account so far.

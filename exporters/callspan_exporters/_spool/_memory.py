@@ -29,8 +29,11 @@ class MemorySpool:
         self._bytes += len(span)
         self.next_ordinal = ordinal + 1
         dropped = 0
+        passed = self._all_passed()
+        while self.first_ordinal < passed:
+            self._forget_first()
         while self._bytes > self._max_bytes and self.first_ordinal < ordinal:
-            dropped += self.first_ordinal >= self._all_passed()
+            dropped += 1
             self._forget_first()
         return dropped
 

@@ -70,13 +70,20 @@ class ProcessSpool:
             raise OSError("this is no longer written")
         rolled = writer.size >= segment_bytes or writer.full
         if rolled:
-            following = SegmentWriter(self.path, writer.number + 1, self.next_ordinal)
+            # By what there is: an interrupt may have left one behind that nobody knows of.
+            number = max(segment_numbers(self.path), default=writer.number) + 1
+            following = SegmentWriter(self.path, number, self.next_ordinal)
             self._segments[following.number] = None
             self.writer = following
             writer.close()
             writer = following
-        writer.append(resource, scope, span, self.next_ordinal)
+        # First, for a signal handler may raise anywhere: a number without a span is damage, two with one are a lie.
         self.next_ordinal += 1
+        try:
+            writer.append(resource, scope, span, self.next_ordinal - 1)
+        except OSError:
+            self.next_ordinal -= 1
+            raise
         return rolled
 
     def add_destination(self, destination: str) -> None:
@@ -110,11 +117,6 @@ class ProcessSpool:
         self.cursors[new] = cursor.rename(new)
         del self.cursors[old]
 
-    def readable(self, number: int, reader: SegmentReader) -> int:
-        """Return how much of a segment holds whole records, in bytes."""
-        writer = self.writer
-        return writer.size if writer is not None and writer.number == number else reader.file_size
-
     def following(self, number: int) -> int | None:
         """Return the number of the oldest segment after one."""
         return min((other for other in list(self._segments) if other > number), default=None)
@@ -138,6 +140,11 @@ class ProcessSpool:
         self._segments.pop(number, None)
         with contextlib.suppress(OSError):
             segment_path(self.path, number).unlink()
+
+    @property
+    def gone(self) -> bool:
+        """Whether somebody has removed the directory."""
+        return not self.path.exists()
 
     def settled(self, destinations: Iterable[str]) -> bool:
         """Tell whether nothing is pending here for these."""
@@ -226,7 +233,7 @@ class DiskBacklog:
             return []
         batch: list[StoredSpan] = []
         size = 0
-        for span in reader.spans(mark.offset, self.spool.readable(mark.segment, reader)):
+        for span in reader.spans(mark.offset, reader.file_size):
             size += len(span.encoded.span)
             if batch and size > max_bytes:
                 break

@@ -71,7 +71,8 @@ class SegmentWriter:
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self.descriptor)
+        descriptor, self.descriptor = self.descriptor, -1
+        os.close(descriptor)
 
     def _define(self, kind: Kind, known: dict[int, tuple[int, bytes]], payload: bytes) -> int:
         number = len(known)
@@ -83,7 +84,7 @@ class SegmentWriter:
     def _write(self, data: bytes) -> None:
         written = os.write(self.descriptor, data)
         if written != len(data):  # a full disk takes what fits
-            os.ftruncate(self.descriptor, self.size)
+            os.ftruncate(self.descriptor, os.fstat(self.descriptor).st_size - written)
             raise OSError(f"no space for {len(data)} bytes")
         self.size += written
 
@@ -132,7 +133,8 @@ class SegmentReader:
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self.descriptor)
+        descriptor, self.descriptor = self.descriptor, -1
+        os.close(descriptor)
 
     def _note(self, record: Record) -> None:
         # Not again: framing groups by the identity of these bytes.

@@ -52,8 +52,8 @@ class Spool:
             if self._busy:
                 self._deferred.append((resource, scope, span))
                 return
-            self._busy = True
             try:
+                self._busy = True
                 self._append(resource, scope, span)
                 while self._deferred:
                     self._append(*self._deferred.popleft())
@@ -77,8 +77,11 @@ class Spool:
     def adopt(self) -> None:
         """Take over what dead processes left for the destinations of this one, and let go of what is done."""
         if self.root is not None:
+            self._leave_removed_directory()
             own = self._own
-            self.adoption.look(self.root, self.destinations, own.path if own is not None else None)
+            self.adoption.look(
+                self.root, self.destinations, own.path if own is not None else None, self.limits.max_age_s
+            )
             held = {spool.path for spool in self._held()}
             for key in [key for key in list(self._backlogs) if key[0] not in held]:
                 self._backlogs.pop(key).close()
@@ -188,6 +191,18 @@ class Spool:
                 self.limits.max_bytes,
                 CALLSPAN_SPOOL_MAX_BYTES,
             )
+
+    def _leave_removed_directory(self) -> None:
+        """Begin a new directory where somebody has removed this process's. What was pending in it is lost."""
+        with self._lock:
+            own = self._own
+            if own is None or not own.gone:
+                return
+            # Not closed: other senders may be reading it.
+            self._own = None
+            pending = max((own.next_ordinal - cursor.mark.ordinal for cursor in own.cursors.values()), default=0)
+            self.dropped += pending
+        _logger.warning("%s was removed, and %d spans that were pending in it are lost", own.path, pending)
 
     def _disk_refused(self, error: OSError) -> None:
         self._retry_disk_at = time.monotonic() + _RETRY_DISK_S
