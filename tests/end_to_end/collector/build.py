@@ -49,8 +49,10 @@ def _build_in(directory: Path) -> Path:
     modules = [line.replace(" ", "@") for line in re.findall(r"gomod: (.+)$", manifest, re.MULTILINE)]
     _run(sources, "go", "mod", "init", "otelcol-callspan")
     _run(sources, "go", "mod", "edit", *(f"-require={module}" for module in [f"{CORE}@v{version}", *modules]))
-    _run(sources, "go", "build", "-mod=mod", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", str(directory / "otelcol"), ".")
-    return directory / "otelcol"
+    collector = directory / "otelcol"
+    flags = ("-mod=mod", "-trimpath", "-buildvcs=false", "-ldflags=-s -w")
+    _run(sources, "go", "build", *flags, "-o", str(collector), ".")
+    return collector
 
 
 def _run(directory: Path, *command: str) -> None:
