@@ -65,7 +65,12 @@ def test_the_quickstart_arrives_each_span_once(collector, protocol):
     run_python(
         QUICKSTART,
         auto_instrument=True,
-        env={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol},
+        # Without a key it asks nobody: the answers are LiteLLM's own mocks.
+        env={
+            "OPENAI_API_KEY": None,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+        },
     )
     # By its exit everything has been acknowledged; from there to the file it takes the Collector a moment.
     accepted = int(collector.metric('otelcol_receiver_accepted_spans{receiver="otlp",'))
