@@ -159,10 +159,9 @@ class Delivery:
             for sender in self._senders
         ]
         delivered = True
+        hurried_deadline = min(deadline, time.monotonic() + _PATIENCE_WITH_KNOWN_DOWN_S)
         for sender, flush in flushes:
-            patience = deadline
-            if hurried and sender.known_down:
-                patience = min(deadline, time.monotonic() + _PATIENCE_WITH_KNOWN_DOWN_S)
+            patience = hurried_deadline if hurried and sender.known_down else deadline
             delivered = flush.wait(patience) and delivered
         return delivered
 

@@ -172,20 +172,36 @@ class Sender:
             self._spool.adopt()
 
     def _backlogs(self, *, everything: bool) -> list[Backlog]:
-        identity = self.destination.identity
-        adopted = self._spool.adopted_backlogs(identity) if everything else []
-        return [*self._spool.backlogs(identity), *adopted]
+        return [*self._spool.backlogs(self.destination.identity), *(self._adopted() if everything else [])]
+
+    def _adopted(self) -> list[Backlog]:
+        return self._spool.adopted_backlogs(self.destination.identity)
 
     def _send_all(self, flush: Flush | None) -> bool:
         """Send what is pending now; False where the destination does not take it."""
-        for backlog in self._backlogs(everything=flush is None or flush.everything):
-            end = backlog.end
-            while backlog.position < end and (batch := self._next_batch(backlog)):
-                if not self._send(backlog, batch):
+        for backlog in self._spool.backlogs(self.destination.identity):
+            if not self._send_backlog(backlog, flush):
+                return False
+        if flush is not None and not flush.everything:
+            return True
+        # As many at a time as are held at once, until no dead process has left any more.
+        while adopted := [other for other in self._adopted() if other.pending > 0]:
+            for backlog in adopted:
+                if not self._send_backlog(backlog, flush):
                     return False
                 # Who flushes waits for spans of this process, not for those of another.
                 if flush is None and not self._inbox.empty():
                     return True
+            self._spool.adopt()
+        return True
+
+    def _send_backlog(self, backlog: Backlog, flush: Flush | None) -> bool:
+        end = backlog.end
+        while backlog.position < end and (batch := self._next_batch(backlog)):
+            if not self._send(backlog, batch):
+                return False
+            if flush is None and not self._inbox.empty():
+                break
         return True
 
     def _next_batch(self, backlog: Backlog) -> list[StoredSpan]:

@@ -69,6 +69,8 @@ class _Composition:
         if not self._ready:
             self._ready = True
             self._compose()
+            # Once, as early as can be: it runs after the hooks of all who come later, whose spans go as well.
+            atexit.register(self._exit)
         if provider is None:
             provider = self._global_provider()
         return self._attach(provider)
@@ -92,8 +94,6 @@ class _Composition:
             self._default_provider = _sdk.new_provider(with_otlp=without_ours)
             _sdk.set_default(self._default_provider)
             _sdk.watch_global_provider(self._replaced)
-            # After the provider's own and before everything that was registered earlier.
-            atexit.register(self._exit)
         return trace.get_tracer_provider()
 
     def _attach(self, provider: Any) -> bool:
@@ -102,8 +102,6 @@ class _Composition:
         attached = attach(provider, self._delivery, self._destinations)
         if attached:
             self._delivery.start_for_what_is_left()
-            atexit.unregister(self._exit)
-            atexit.register(self._exit)
         else:
             _logger.warning("%s takes no span processors: spans are not delivered by callspan", type(provider).__name__)
         return attached

@@ -21,7 +21,9 @@ needs_configuration: Final = pytest.mark.skipif(
 
 # What an installed distro would do, undone: nobody sets an SDK up.
 WITHOUT_DISTRO: Final = {"OTEL_PYTHON_DISTRO": "none", "OTEL_PYTHON_CONFIGURATOR": "none"}
-OVER_HTTP: Final = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
+# A distro exports more than traces, to the same endpoint.
+TRACES_ONLY: Final = {"OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
+OVER_HTTP: Final = {**TRACES_ONLY, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
 
 PRELUDE: Final = """
 from opentelemetry import trace
@@ -140,7 +142,7 @@ def test_with_a_distro(otlp_receiver: OtlpReceiver, program: str, names: str) ->
 @needs_distro
 def test_with_a_distro_as_it_comes(otlp_grpc_receiver: OtlpGrpcReceiver) -> None:
     """The distro's own default is gRPC."""
-    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": otlp_grpc_receiver.endpoint, "OTEL_METRICS_EXPORTER": "none"}
+    env = {**TRACES_ONLY, "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_grpc_receiver.endpoint}
     run_python(source(GLOBAL), env=env, auto_instrument=True)
     delivered_once(otlp_grpc_receiver, "12")
 
@@ -195,6 +197,31 @@ def test_in_a_program_that_has_a_provider(
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": otlp_receiver.endpoint}
     run_python(source(before, INSTRUMENT, program), env=env)
     assert Counter(span.name for span in otlp_receiver.spans) == Counter([*extra, "1", "2"])
+
+
+def test_a_provider_that_is_handed_over(otlp_receiver: OtlpReceiver) -> None:
+    """It need not be the global one, which is left as it is."""
+    program = """
+from callspan_exporters import ensure_delivery
+own = TracerProvider()
+assert ensure_delivery(own)
+span("1", own)
+span("nowhere")
+"""
+    run_python(source(program), env={"OTEL_EXPORTER_OTLP_ENDPOINT": otlp_receiver.endpoint})
+    delivered_once(otlp_receiver, "1")
+
+
+def test_spans_of_exit_hooks(otlp_receiver: OtlpReceiver) -> None:
+    """Hooks that were registered after delivery run before it, also where the provider is the application's own."""
+    program = """
+import atexit
+atexit.register(span, "1")
+trace.set_tracer_provider(TracerProvider())
+atexit.register(span, "2")
+"""
+    run_python(source(INSTRUMENT, program), env={"OTEL_EXPORTER_OTLP_ENDPOINT": otlp_receiver.endpoint})
+    delivered_once(otlp_receiver, "12")
 
 
 def test_two_endpoints_that_are_both_named(otlp_receiver: OtlpReceiver) -> None:

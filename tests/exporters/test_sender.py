@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -238,6 +239,20 @@ def test_warnings(rig: Callable[..., Rig], caplog: pytest.LogCaptureFixture) -> 
     first, second = caplog.messages
     assert "HTTP 401" in first
     assert "again" in second
+
+
+def test_what_many_dead_processes_left(tmp_path: Path) -> None:
+    """All of it is sent in one go, without holding all of it open at once."""
+    backend = Backend()
+    for _ in range(40):
+        dead = Spool(tmp_path / "spool", Limits(), [backend.identity])
+        dead.append(b"r", b"s", b"span")
+        dead.after_fork_in_child()  # lets go of the locks without a farewell
+    spool = Spool(tmp_path / "spool", Limits(), [backend.identity])
+    sender = Sender(backend, spool, BatchSettings(60.0, 10), backend)
+    assert sender.flush(everything=True, timeout_s=5.0).wait(time.monotonic())
+    assert backend.taken == [b"span"] * 40
+    assert list((tmp_path / "spool").iterdir()) == []
 
 
 def test_no_thread_is_left_behind(rig: Callable[..., Rig]) -> None:

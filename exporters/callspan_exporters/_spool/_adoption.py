@@ -25,6 +25,8 @@ from callspan_exporters._spool._record import of_another_version
 _logger = logging.getLogger(__name__)
 
 _FORK_PATIENCE_S: Final = 1.0
+# Each takes a few file descriptors, which the application has other uses for.
+_MAX_HELD: Final = 16
 
 
 class Adoption:
@@ -60,6 +62,8 @@ class Adoption:
             held = {spool.path for spool in self.held}
             for directory in process_directories(root):
                 key = (directory, tuple(destinations))
+                if len(self.held) >= _MAX_HELD:
+                    break
                 if directory != own and directory not in held and key not in self._passed_over:
                     self._take(directory, destinations, max_age_s)
         finally:
