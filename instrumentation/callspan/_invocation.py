@@ -41,6 +41,7 @@ class Invocation:
         attempts: how many attempts have started.
         provider_requests: how many requests to a provider were announced by LiteLLM.
         group: the model group that the newest attempt was for.
+        late_attributes: attributes learnt while the call runs, written with the others when it ends.
         private: credentials the call was made with, to be kept out of error messages.
         started: ``time.perf_counter()`` at the start, in seconds.
         subject: the instrumented library's own object for the call, once it is known.
@@ -52,6 +53,7 @@ class Invocation:
         "attempts",
         "context",
         "group",
+        "late_attributes",
         "private",
         "provider_requests",
         "span",
@@ -73,6 +75,7 @@ class Invocation:
         self.attempts = 0
         self.provider_requests = 0
         self.group: object = None
+        self.late_attributes: Attributes = {}
         self.private: set[str] = set()
         self.subject: object = None
         self.started = time.perf_counter()
@@ -104,8 +107,7 @@ class Invocation:
 
     def first_chunk(self) -> None:
         """Record that the first chunk of the stream has arrived."""
-        elapsed = time.perf_counter() - self.started
-        self.span.set_attribute(semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK, elapsed)
+        self.late_attributes[semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK] = time.perf_counter() - self.started
         emit(self.span, semconv.EVENT_FIRST_CHUNK)
 
     def end(self, outcome: str, attributes: Attributes | None = None, failure: Failure | None = None) -> bool:
@@ -126,14 +128,14 @@ class Invocation:
         span = self.span
         try:
             if span.is_recording():
-                _describe_end(span, outcome, attributes, failure)
+                _describe_end(span, outcome, self.late_attributes | (attributes or {}), failure)
         finally:
             span.end()
         return True
 
 
-def _describe_end(span: Span, outcome: str, attributes: Attributes | None, failure: Failure | None) -> None:
-    known: Attributes = {semconv.CALLSPAN_OUTCOME: outcome, **(attributes or {})}
+def _describe_end(span: Span, outcome: str, known: Attributes, failure: Failure | None) -> None:
+    known[semconv.CALLSPAN_OUTCOME] = outcome
     event_attributes: Attributes | None = None
     if failure is not None:
         known.update(failure.span_attributes)

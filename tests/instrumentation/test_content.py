@@ -63,7 +63,6 @@ def test_content_on_spans(
     recording: Callable[[], Spans], monkeypatch: pytest.MonkeyPatch, upstream: OpenAIUpstream
 ) -> None:
     """Messages, instructions and tools in the conventions' schema, each as JSON text."""
-    pytest.importorskip("mcp", reason="LiteLLM 1.106 needs it for tools=")
     monkeypatch.setenv(CAPTURE, "span_only")
     spans = recording()
     upstream.default = Answer(tool_calls=(ToolCall("weather", {"city": "Paris"}),))

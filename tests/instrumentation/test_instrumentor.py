@@ -1,5 +1,6 @@
 """Switching callspan on and off."""
 
+import functools
 import importlib
 import logging
 import sys
@@ -88,7 +89,7 @@ def test_instrumenting_twice_is_harmless_and_said_once(spans: Spans, caplog: pyt
 def test_a_wrapper_put_on_top_of_ours_survives_uninstrument(spans: Spans, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where somebody wrapped what we had wrapped, theirs stays."""
     inner = litellm.stream_chunk_builder
-    monkeypatch.setattr(litellm, "stream_chunk_builder", lambda *args, **kwargs: inner(*args, **kwargs))
+    monkeypatch.setattr(litellm, "stream_chunk_builder", functools.partial(inner))
     theirs = litellm.stream_chunk_builder
     callspan.uninstrument()
     assert litellm.stream_chunk_builder is theirs
@@ -116,7 +117,10 @@ def test_without_litellm_it_is_harmless_and_said_once(tmp_path: Path) -> None:
 
 def test_importing_callspan_imports_neither_litellm_nor_the_sdk() -> None:
     """`import callspan` is cheap, and stays on the API's side of the contract."""
-    program = "import callspan, sys; print([m for m in sys.modules if m.split('.')[0] == 'litellm' or m.startswith('opentelemetry.sdk')])"
+    program = """
+        import callspan, sys
+        print([name for name in sys.modules if name == "litellm" or name.startswith("opentelemetry.sdk")])
+    """
     assert run_python(program).stdout == "[]\n"
 
 
@@ -185,7 +189,8 @@ def test_a_stream_kept_to_the_end_of_the_process_still_ends(tmp_path: Path) -> N
         provider.add_span_processor(BatchSpanProcessor(ConsoleSpanExporter()))
         trace.set_tracer_provider(provider)
         callspan.instrument()
-        stream = litellm.completion("gpt-4o-mini", [{"role": "user", "content": "hi"}], mock_response="a b", stream=True)
+        messages = [{"role": "user", "content": "hi"}]
+        stream = litellm.completion("gpt-4o-mini", messages, mock_response="a b", stream=True)
         next(stream)
     """
     done = run_python(program, env={"CALLSPAN_DESTINATIONS": "none"})

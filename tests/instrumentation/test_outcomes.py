@@ -55,7 +55,7 @@ class TestOutcomes:
 
     def test_refused(self, name: str, stream: bool, spans: Spans) -> None:
         """A provider that cannot be reached is a failure."""
-        with pytest.raises(Exception, match="(?i)connect"):
+        with pytest.raises(Exception, match=r"(?i)connect"):
             calls.make(
                 getattr(litellm, name), **calls.CHAT, stream=stream, max_retries=0, api_base="http://127.0.0.1:9/v1"
             )

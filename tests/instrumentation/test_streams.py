@@ -8,6 +8,7 @@ import litellm
 import pytest
 from opentelemetry import trace
 
+import callspan
 from instrumentation import calls
 from instrumentation.conftest import Spans
 from loopback.openai_api import Answer, OpenAIUpstream
@@ -35,8 +36,6 @@ def test_the_stream_is_an_instance_of_litellms_class(spans: Spans) -> None:
 @pytest.mark.parametrize("options", [{}, {"stream_options": {"include_usage": True}}], ids=["plain", "with usage"])
 def test_the_caller_receives_the_same_chunks(options: dict[str, Any], spans: Spans, upstream: OpenAIUpstream) -> None:
     """Not a chunk more or less, whether the caller asks for usage or not; and the provider gets the same request."""
-    import callspan
-
     watched = list(litellm.completion(**calls.CHAT, stream=True, **options))
     callspan.uninstrument()
     plain = list(litellm.completion(**calls.CHAT, stream=True, **options))

@@ -36,6 +36,8 @@ def wrap_post_call(wrapped: Callable[..., Any], instance: object, args: Args, kw
 
 def wrap_callbacks(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
     """Wrapper of a function of LiteLLM's that runs users' callbacks."""
+    if current_invocation() is None:
+        return wrapped(*args, **kwargs)
     previous = otel_context.get_current()
     otel_context.attach(outside_invocation())
     try:
@@ -48,6 +50,8 @@ async def wrap_async_callbacks(
     wrapped: Callable[..., Awaitable[Any]], _instance: object, args: Args, kwargs: Kwargs
 ) -> Any:
     """Wrapper of a coroutine function of LiteLLM's that runs users' callbacks."""
+    if current_invocation() is None:
+        return await wrapped(*args, **kwargs)
     previous = otel_context.get_current()
     outside = outside_invocation()
     otel_context.attach(outside)
@@ -85,29 +89,27 @@ def _note_pre_call(logging_obj: object, args: Args, kwargs: Kwargs) -> None:
     api_key = args[1] if len(args) > 1 else kwargs.get("api_key")
     if isinstance(api_key, str):
         invocation.private.add(api_key)
-    if not span.is_recording():
-        return
     if not invocation.takes_attempts:
-        model = read(logging_obj, "model")
+        model = getattr(logging_obj, "model", None)
         if invocation.provider_requests > 1:
             emit(span, semconv.EVENT_RETRY if model == invocation.group else semconv.EVENT_FALLBACK)
         invocation.group = model
         additional = args[3] if len(args) > 3 else kwargs.get("additional_args")  # noqa: PLR2004  # its position
-        _describe_provider(span, logging_obj, additional)
+        _describe_provider(invocation.late_attributes, logging_obj, additional)
     emit(span, semconv.EVENT_PRE_API_CALL)
 
 
-def _describe_provider(span: Any, logging_obj: object, additional: object) -> None:
+def _describe_provider(attributes: Attributes, logging_obj: Any, additional: object) -> None:
     # Known only now where the caller left it to LiteLLM's configuration.
     base = read(additional, "api_base")
-    attributes: Attributes = dict(server_attributes(str(base))) if base else {}
-    provider = read(read(logging_obj, "model_call_details"), "custom_llm_provider")
+    if base:
+        attributes.update(server_attributes(str(base)))
+    provider = read(getattr(logging_obj, "model_call_details", None), "custom_llm_provider")
     if isinstance(provider, str):
         attributes.update(provider_attributes(provider))
-    call_id = read(logging_obj, "litellm_call_id")
+    call_id = getattr(logging_obj, "litellm_call_id", None)
     if isinstance(call_id, str):
         attributes[semconv.LITELLM_CALL_ID] = call_id
-    span.set_attributes(attributes)
 
 
 @guarded

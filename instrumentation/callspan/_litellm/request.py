@@ -156,10 +156,11 @@ def _resolve(model: str, provider: str | None, base: str | None) -> tuple[str, s
     return bare, found
 
 
-def provider_attributes(provider: str) -> Attributes:
+@functools.lru_cache(maxsize=256)
+def provider_attributes(provider: str) -> Mapping[str, str]:
     """The provider in the conventions' name, and in LiteLLM's own where that differs."""
     name = PROVIDER_NAMES.get(provider, provider)
-    attributes: Attributes = {semconv.GEN_AI_PROVIDER_NAME: name}
+    attributes = {semconv.GEN_AI_PROVIDER_NAME: name}
     if name != provider:
         attributes[semconv.LITELLM_PROVIDER] = provider
     return attributes

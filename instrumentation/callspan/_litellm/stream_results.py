@@ -11,7 +11,7 @@ from typing import Any
 
 from callspan import semconv
 from callspan._guard import guarded
-from callspan._litellm.response import Attributes, cost_attributes, response_attributes
+from callspan._litellm.response import Attributes, cost_attributes, hidden_attributes, response_attributes
 from callspan._litellm.untyped import as_items, as_mapping, read
 
 
@@ -90,14 +90,21 @@ def stream_attributes(result: StreamResult, stream: object, logging_obj: object)
     attributes = response_attributes(result.response)
     owner = _logging_obj(stream, logging_obj)
     if semconv.CALLSPAN_COST_AMOUNT not in attributes and owner is not None:
-        attributes.update(cost_attributes(owner.response_cost_calculator(result=result.response)))
+        attributes.update(_cost(owner, result.response) or {})
     # The stream's own cost, if any, was put there before there was anything to pay for.
     hidden = dict(as_mapping(read(stream, "_hidden_params")) or {}, response_cost=None)
-    given = response_attributes({"_hidden_params": hidden})
+    given = hidden_attributes(hidden)
     attributes.update({key: value for key, value in given.items() if key not in attributes})
     if result.usage_estimated and semconv.GEN_AI_USAGE_INPUT_TOKENS in attributes:
         attributes[semconv.CALLSPAN_USAGE_ESTIMATED] = True
     return attributes
+
+
+@guarded
+def _cost(logging_obj: Any, response: object) -> Attributes:
+    # Private until LiteLLM 1.106.
+    calculate = read(logging_obj, "response_cost_calculator") or read(logging_obj, "_response_cost_calculator")
+    return cost_attributes(calculate(result=response))
 
 
 def _logging_obj(stream: object, known: object) -> Any:

@@ -1,13 +1,40 @@
 """Reading values whose types only LiteLLM's providers know: objects, mappings, lists, or nothing at all."""
 
+import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
+
+_NOTHING: Final[Mapping[str, Any]] = {}
+
+
+def fields_of(value: Any) -> Mapping[str, Any]:
+    """The fields of one of LiteLLM's objects by name, with what a provider sent beyond them; none of ``None``.
+
+    Pydantic takes microseconds to say that a field is missing, and a response is asked for a dozen that most have not,
+    so its fields are taken from where it keeps them. Properties are not among them.
+    """
+    if value is None:
+        return _NOTHING
+    kind = cast("type[Any]", type(value))
+    if kind is dict or (not _is_model(kind) and isinstance(value, Mapping)):
+        return cast("Mapping[str, Any]", value)
+    fields: dict[str, Any] = getattr(value, "__dict__", None) or {}
+    extra: dict[str, Any] | None = value.__pydantic_extra__ if _is_model(kind) else None
+    return {**fields, **extra} if extra else fields
 
 
 def read(value: Any, name: str) -> Any:
-    """A field of one of LiteLLM's objects or of their parts: objects, mappings and missing parts alike."""
-    found = as_mapping(value)
+    """A field or property of one of LiteLLM's objects: objects, mappings and missing parts alike."""
+    if value is None:
+        return None
+    kind = cast("type[Any]", type(value))
+    found = None if _is_model(kind) else as_mapping(value)
     return getattr(value, name, None) if found is None else found.get(name)
+
+
+@functools.cache
+def _is_model(kind: type) -> bool:
+    return hasattr(kind, "__pydantic_validator__")
 
 
 def as_mapping(value: object) -> Mapping[Any, Any] | None:
