@@ -1,5 +1,6 @@
 """Sets the SDK up for traces by OTEL_*, as a distro would, where nobody else does."""
 
+import importlib
 import logging
 import os
 from collections.abc import Callable
@@ -40,6 +41,24 @@ def new_provider(*, with_otlp: bool) -> TracerProvider:
         if name not in _OTLP_NAMES or with_otlp:
             _add_exporter(provider, name)
     return provider
+
+
+def configure_by_file() -> bool:
+    """Set the whole SDK up by ``OTEL_CONFIG_FILE``, as a distro would, and tell whether that was done."""
+    file = os.environ.get("OTEL_CONFIG_FILE", "").strip()
+    if not file:
+        return False
+    try:
+        # A package of its own, which nobody needs without such a file.
+        declarative: Any = importlib.import_module("opentelemetry.configuration")
+        declarative.configure_sdk(declarative.load_config_file(file))
+    except ImportError:
+        _logger.warning("OTEL_CONFIG_FILE is not listened to: it takes the package opentelemetry-configuration")
+        return False
+    except Exception as error:  # noqa: BLE001  a file that is wrong must not cost the traces
+        _logger.warning("OTEL_CONFIG_FILE=%r is not listened to: %s", file, error)
+        return False
+    return not no_provider_yet()
 
 
 def set_default(provider: TracerProvider) -> None:

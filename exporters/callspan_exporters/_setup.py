@@ -89,7 +89,7 @@ class _Composition:
         self._destinations = Destinations(self._delivery, default)
 
     def _global_provider(self) -> Any:
-        if self._default_provider is None and _sdk.no_provider_yet():
+        if self._default_provider is None and _sdk.no_provider_yet() and not _sdk.configure_by_file():
             without_ours = self._delivery is None
             self._default_provider = _sdk.new_provider(with_otlp=without_ours)
             _sdk.set_default(self._default_provider)

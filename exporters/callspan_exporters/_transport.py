@@ -85,6 +85,8 @@ def _interrupted(error: Exception) -> Outcome:
     cause = _cause(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return Outcome(Verdict.HELD, f"its certificate is not trusted: {cause.verify_message}", reached=False)
+    if isinstance(cause, ssl.SSLError):
+        return Outcome(Verdict.HELD, f"no TLS with it: {described(error)}", reached=False)
     # A connection that breaks may be one that was kept alive too long: another attempt may be all it takes.
     return Outcome(Verdict.RETRY, described(error), reached=not isinstance(error, httpx.ConnectError))
 
@@ -144,8 +146,10 @@ def _retry_after_s(value: str | None) -> float | None:
 def described(error: Exception) -> str:
     """Return what went wrong, in few words."""
     cause = _cause(error)
+    if isinstance(cause, ssl.SSLError) and cause.reason:
+        return cause.reason.replace("_", " ").lower()
     if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror.lower()
+        return cause.strerror.lower() + (f": {cause.filename}" if cause.filename else "")
     return str(cause) or type(cause).__name__
 
 

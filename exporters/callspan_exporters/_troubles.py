@@ -34,13 +34,13 @@ class Troubles:
         overdue = now - self._since >= _PATIENCE_S
         if not self._warned and (overdue or outcome.verdict is Verdict.HELD):
             self._warned = True
-            fix = " Mend what it complains of." if outcome.verdict is Verdict.HELD else ""
+            until = "that is mended" if outcome.verdict is Verdict.HELD else "it does"
             _logger.warning(
-                "%s does not take spans (%s).%s %d spans are kept and sent as soon as it does",
+                "%s does not take spans (%s). %d wait, and are sent once %s",
                 self._destination,
                 outcome.reason,
-                fix,
                 pending,
+                until,
             )
 
     def well(self) -> None:

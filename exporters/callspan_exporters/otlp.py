@@ -9,6 +9,7 @@ import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -104,6 +105,9 @@ class OTLPDestination:
     def _tls_context(self) -> ssl.SSLContext | bool:
         if self.certificate is None and self.client_certificate is None:
             return True
+        for file in (self.certificate, self.client_certificate, self.client_key):
+            if file is not None:
+                Path(file).read_bytes()  # an error of ssl does not say which one is missing
         context = ssl.create_default_context(cafile=self.certificate)
         if self.client_certificate is not None:
             context.load_cert_chain(self.client_certificate, self.client_key)

@@ -121,6 +121,21 @@ def delivered_once(receiver: OtlpReceiver | OtlpGrpcReceiver, names: str) -> Non
     assert Counter(span.name for span in receiver.spans) == Counter(names)
 
 
+def configuration_file(directory: Path, endpoint: str) -> dict[str, str]:
+    """Writes one that exports to an endpoint; another one in the environment would be in vain."""
+    file = directory / "otel.yaml"
+    file.write_text(f"""
+file_format: "1.0"
+tracer_provider:
+  processors:
+    - batch:
+        exporter:
+          otlp_http:
+            endpoint: {endpoint}
+""")
+    return {"OTEL_CONFIG_FILE": str(file), "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+
+
 @applications
 def test_without_a_distro(otlp_receiver: OtlpReceiver, program: str, names: str) -> None:
     """Under opentelemetry-instrument without a distro, we set the SDK up, and yield to the application's own."""
@@ -152,21 +167,20 @@ def test_with_a_distro_as_it_comes(otlp_grpc_receiver: OtlpGrpcReceiver) -> None
 @with_distro_applications
 def test_with_a_configuration_file(tmp_path: Path, otlp_receiver: OtlpReceiver, program: str, names: str) -> None:
     """A configuration file's exporter is replaced as well, and the variables it overrules are not listened to."""
-    file = tmp_path / "otel.yaml"
-    file.write_text(f"""
-file_format: "1.0"
-tracer_provider:
-  processors:
-    - batch:
-        exporter:
-          otlp_http:
-            endpoint: {otlp_receiver.endpoint}/v1/traces
-""")
     endpoint = f"{otlp_receiver.endpoint}/v1/traces"
-    env = {"OTEL_CONFIG_FILE": str(file), "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    env = configuration_file(tmp_path, endpoint)
     result = run_python(source(program, endpoint=endpoint), env=env, auto_instrument=True)
     delivered_once(otlp_receiver, names)
     assert "kept" not in result.stderr
+
+
+@needs_configuration
+def test_with_a_configuration_file_and_no_distro(tmp_path: Path, otlp_receiver: OtlpReceiver) -> None:
+    """Where nobody else sets an SDK up by it, we do."""
+    env = configuration_file(tmp_path, f"{otlp_receiver.endpoint}/v1/traces")
+    result = run_python(source(INSTRUMENT, GLOBAL), env=env)
+    delivered_once(otlp_receiver, "12")
+    assert result.stderr == ""
 
 
 @applications
