@@ -2,7 +2,6 @@
 
 import logging
 import queue
-import random
 import threading
 import time
 from collections import deque
@@ -11,6 +10,7 @@ from typing import Final
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
+from callspan_exporters._backoff import Backoff
 from callspan_exporters._flush import Flush
 from callspan_exporters._outcome import Destination, Outcome, Sink, Transport, Verdict
 from callspan_exporters._settings import BatchSettings
@@ -20,8 +20,6 @@ from callspan_exporters._troubles import Troubles
 
 _logger = logging.getLogger(__name__)
 
-_FIRST_BACKOFF_S: Final = 1.0
-_LONGEST_BACKOFF_S: Final = 30.0
 _ADOPT_EVERY_S: Final = 5.0
 _SHORTEST_REQUEST_S: Final = 0.05
 # Below the four megabytes that a Collector's gRPC receiver takes by default.
@@ -117,8 +115,7 @@ class Sender:
         self._inbox: queue.SimpleQueue[Flush | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self._retry_at = 0.0
-        self._backoff_s = _FIRST_BACKOFF_S
+        self._backoff = Backoff()
         self._adopt_at = 0.0
         self._inline_until: float | None = None
 
@@ -130,13 +127,13 @@ class Sender:
 
     def _wait(self) -> Flush | None:
         """Wait for a flush, for enough spans, or for the next time to look."""
-        until = max(time.monotonic() + self._settings.schedule_delay_s, self._retry_at)
+        until = max(time.monotonic() + self._settings.schedule_delay_s, self._backoff.retry_at)
         while not self._stopping:
             try:
                 flush = self._inbox.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
                 return None
-            if flush is not None or self._retry_at <= time.monotonic():
+            if flush is not None or not self._backoff.waiting:
                 return flush
         return None
 
@@ -160,7 +157,7 @@ class Sender:
         """Wait for another attempt within a flush, where one may help."""
         if self._stopping or not self.troubles.reached or self.troubles.failures > flush.patience:
             return False
-        delay_s = self._retry_at - time.monotonic()
+        delay_s = self._backoff.retry_at - time.monotonic()
         if delay_s > flush.deadline - time.monotonic():
             return False
         time.sleep(max(0.0, delay_s))
@@ -256,13 +253,8 @@ class Sender:
 
     def _failed(self, outcome: Outcome) -> None:
         self.troubles.failed(outcome, self.pending)
-        # Half of it at least, and never in step with other processes that lost the same destination.
-        delay_s = self._backoff_s * random.uniform(0.5, 1.0)  # noqa: S311
-        self._backoff_s = min(self._backoff_s * 2, _LONGEST_BACKOFF_S)
-        delay_s = delay_s if outcome.retry_after_s is None else outcome.retry_after_s
-        self._retry_at = time.monotonic() + delay_s
+        self._backoff.failed(outcome.retry_after_s)
 
     def _well(self) -> None:
         self.troubles.well()
-        self._backoff_s = _FIRST_BACKOFF_S
-        self._retry_at = 0.0
+        self._backoff.well()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
+import callspan_exporters
 from callspan_exporters import DurableSpanProcessor, OTLPDestination
 from callspan_exporters._delivery import Delivery
 from callspan_exporters._settings import BatchSettings
@@ -142,3 +144,18 @@ def test_our_own_requests_make_no_spans(delivery: Delivery, monkeypatch: pytest.
     assert provider.force_flush(5000)
     assert seen == [False]
     assert is_http_instrumentation_enabled()
+
+
+def test_public_names() -> None:
+    """What the package offers is this, and each entry point leads to one of them."""
+    assert callspan_exporters.__all__ == [
+        "DurableSpanProcessor",
+        "OTLPDestination",
+        "ensure_delivery",
+        "pre_instrument",
+    ]
+    for name in callspan_exporters.__all__:
+        assert getattr(callspan_exporters, name).__doc__
+    for group, name in (("opentelemetry_pre_instrument", "callspan"), ("callspan_delivery", "default")):
+        (entry_point,) = entry_points(group=group, name=name)
+        assert entry_point.load() in (callspan_exporters.pre_instrument, callspan_exporters.ensure_delivery)

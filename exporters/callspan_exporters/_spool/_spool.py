@@ -12,9 +12,10 @@ from typing import Final
 from callspan_exporters._spool._adoption import Adoption
 from callspan_exporters._spool._backlog import Backlog
 from callspan_exporters._spool._directory import open_root
+from callspan_exporters._spool._disk_backlog import DiskBacklog
 from callspan_exporters._spool._limits import Limits, trim
 from callspan_exporters._spool._memory import MemorySpool
-from callspan_exporters._spool._process_spool import DiskBacklog, ProcessSpool
+from callspan_exporters._spool._process_spool import ProcessSpool
 from callspan_exporters.environment_variables import CALLSPAN_SPOOL_DIR, CALLSPAN_SPOOL_MAX_BYTES
 
 _logger = logging.getLogger(__name__)

@@ -1,0 +1,122 @@
+"""What waits on disk for one destination, segment after segment."""
+
+import contextlib
+from dataclasses import replace
+
+from callspan_exporters._spool._cursor import Cursor, Mark
+from callspan_exporters._spool._directory import segment_path
+from callspan_exporters._spool._process_spool import ProcessSpool
+from callspan_exporters._spool._segment import SegmentReader, StoredSpan, first_ordinal
+
+
+class DiskBacklog:
+    """What is pending for one destination in the directory of one process."""
+
+    def __init__(self, spool: ProcessSpool, cursor: Cursor) -> None:
+        self.spool = spool
+        self._cursor = cursor
+        self._reader: SegmentReader | None = None
+        self._reading = -1
+
+    @property
+    def pending(self) -> int:
+        """How many spans wait."""
+        return self.spool.next_ordinal - self._cursor.mark.ordinal
+
+    @property
+    def end(self) -> int:
+        """The ordinal that the next span to be stored here will have."""
+        return self.spool.next_ordinal
+
+    @property
+    def position(self) -> int:
+        """The ordinal of the next span to be sent."""
+        return self._cursor.mark.ordinal
+
+    def next_batch(self, max_spans: int, max_bytes: int) -> list[StoredSpan]:
+        """Return the next spans, all of one segment.
+
+        Raises:
+            OSError: they cannot be read.
+        """
+        while self.pending > 0:
+            # Before reading: a segment that began meanwhile does not make the end of this one its last word.
+            following = self.spool.following(self._cursor.mark.segment)
+            batch = self._read(max_spans, max_bytes)
+            if batch or not self._go_on(following):
+                return batch
+        return []
+
+    def settle(self, last: StoredSpan, *, delivered: int = 0, rejected: int = 0, expired: int = 0) -> None:
+        """Enter what became of the spans up to and with ``last``, and pass them."""
+        mark = self._cursor.mark
+        damaged = last.ordinal + 1 - mark.ordinal - delivered - rejected - expired
+        moved = replace(
+            mark,
+            offset=last.end,
+            ordinal=last.ordinal + 1,
+            delivered=mark.delivered + delivered,
+            rejected=mark.rejected + rejected,
+            expired=mark.expired + expired,
+            damaged=mark.damaged + damaged,
+        )
+        self._move(moved)
+
+    def close(self) -> None:
+        """Close the segment that was being read."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+
+    def _read(self, max_spans: int, max_bytes: int) -> list[StoredSpan]:
+        mark = self._cursor.mark
+        reader = self._open(mark.segment)
+        if reader is None:
+            return []
+        batch: list[StoredSpan] = []
+        size = 0
+        for span in reader.spans(mark.offset, reader.file_size):
+            size += len(span.encoded.span)
+            if batch and size > max_bytes:
+                break
+            if span.ordinal >= mark.ordinal:
+                batch.append(span)
+            if len(batch) >= max_spans:
+                break
+        return batch
+
+    def _open(self, number: int) -> SegmentReader | None:
+        if self._reading != number:
+            self.close()
+            self._reading = number
+            with contextlib.suppress(FileNotFoundError):
+                self._reader = SegmentReader(segment_path(self.spool.path, number))
+        return self._reader
+
+    def _go_on(self, number: int | None) -> bool:
+        """Go on to the next segment. Spans between here and there are lost: expired with a segment, or damaged."""
+        mark = self._cursor.mark
+        removed = self._reader is None
+        if number is not None:
+            first = first_ordinal(segment_path(self.spool.path, number))
+        elif self.spool.writer is None or removed:
+            first = self.spool.next_ordinal
+        else:
+            return False
+        lost = max(0, (mark.ordinal if first is None else first) - mark.ordinal)
+        moved = replace(
+            mark,
+            segment=mark.segment if number is None else number,
+            offset=mark.offset if number is None else 0,
+            ordinal=mark.ordinal + lost,
+            expired=mark.expired + (lost if removed else 0),
+            damaged=mark.damaged + (0 if removed else lost),
+        )
+        self._move(moved)
+        return number is not None
+
+    def _move(self, mark: Mark) -> None:
+        with contextlib.suppress(OSError):  # at worst these spans are sent twice
+            self._cursor.move(mark)
+        if mark.segment != self._reading or self.pending <= 0:
+            self.spool.remove_passed()
