@@ -42,6 +42,7 @@ class Invocation:
         provider_requests: how many requests to a provider were announced by LiteLLM.
         group: the model group that the newest attempt was for.
         late_attributes: attributes learnt while the call runs, written with the others when it ends.
+        outside: :attr:`context` without the invocation, once it was needed; see :func:`step_outside`.
         private: credentials the call was made with, to be kept out of error messages.
         started: ``time.perf_counter()`` at the start, in seconds.
         subject: the instrumented library's own object for the call, once it is known.
@@ -54,6 +55,7 @@ class Invocation:
         "context",
         "group",
         "late_attributes",
+        "outside",
         "private",
         "provider_requests",
         "span",
@@ -76,6 +78,7 @@ class Invocation:
         self.provider_requests = 0
         self.group: object = None
         self.late_attributes: Attributes = {}
+        self.outside: Context | None = None
         self.private: set[str] = set()
         self.subject: object = None
         self.started = time.perf_counter()
@@ -157,9 +160,21 @@ def outcome_of(error: BaseException) -> str:
     return semconv.OUTCOME_FAILURE if isinstance(error, Exception) else semconv.OUTCOME_CANCELLED
 
 
-def outside_invocation() -> Context:
-    """The current context without the invocation: the span stays current, a call made there is a call of its own."""
-    return otel_context.set_value(_CONTEXT_KEY, None)
+def step_outside(invocation: Invocation) -> tuple[Context, Context]:
+    """Leave ``invocation`` for a while: its span stays current, but a call made meanwhile is a call of its own.
+
+    Returns:
+        The context to return to, and the one now in force.
+    """
+    here = otel_context.get_current()
+    if here is invocation.context:
+        if invocation.outside is None:
+            invocation.outside = otel_context.set_value(_CONTEXT_KEY, None, here)
+        there = invocation.outside
+    else:
+        there = otel_context.set_value(_CONTEXT_KEY, None, here)
+    otel_context.attach(there)
+    return here, there
 
 
 _unread: "weakref.WeakSet[Invocation]" = weakref.WeakSet()

@@ -14,7 +14,7 @@ from opentelemetry import context as otel_context
 from callspan import semconv
 from callspan._events import emit
 from callspan._guard import guarded
-from callspan._invocation import current_invocation, outside_invocation
+from callspan._invocation import Invocation, current_invocation, step_outside
 from callspan._litellm.request import Attributes, provider_attributes, server_attributes
 from callspan._litellm.untyped import read
 
@@ -24,43 +24,54 @@ Kwargs = Mapping[str, Any]
 
 def wrap_pre_call(wrapped: Callable[..., Any], instance: object, args: Args, kwargs: Kwargs) -> Any:
     """Wrapper of ``Logging.pre_call``, which runs when a request is about to go to a provider."""
-    _note_pre_call(instance, args, kwargs)
-    return wrap_callbacks(wrapped, instance, args, kwargs)
+    invocation = current_invocation()
+    if invocation is None:
+        return wrapped(*args, **kwargs)
+    _note_pre_call(invocation, instance, args, kwargs)
+    return _call_outside(invocation, wrapped, args, kwargs)
 
 
-def wrap_post_call(wrapped: Callable[..., Any], instance: object, args: Args, kwargs: Kwargs) -> Any:
+def wrap_post_call(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
     """Wrapper of ``Logging.post_call``, which runs when the provider has answered."""
-    _note_post_call(args[0] if args else kwargs.get("original_response"))
-    return wrap_callbacks(wrapped, instance, args, kwargs)
+    invocation = current_invocation()
+    if invocation is None:
+        return wrapped(*args, **kwargs)
+    # LiteLLM's asynchronous calls also come by here with the coroutine that has yet to ask the provider.
+    if not inspect.isawaitable(args[0] if args else kwargs.get("original_response")):
+        emit(invocation.span, semconv.EVENT_POST_API_CALL)
+    return _call_outside(invocation, wrapped, args, kwargs)
 
 
 def wrap_callbacks(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
     """Wrapper of a function of LiteLLM's that runs users' callbacks."""
-    if current_invocation() is None:
+    invocation = current_invocation()
+    if invocation is None:
         return wrapped(*args, **kwargs)
-    previous = otel_context.get_current()
-    otel_context.attach(outside_invocation())
-    try:
-        return wrapped(*args, **kwargs)
-    finally:
-        otel_context.attach(previous)
+    return _call_outside(invocation, wrapped, args, kwargs)
 
 
 async def wrap_async_callbacks(
     wrapped: Callable[..., Awaitable[Any]], _instance: object, args: Args, kwargs: Kwargs
 ) -> Any:
     """Wrapper of a coroutine function of LiteLLM's that runs users' callbacks."""
-    if current_invocation() is None:
+    invocation = current_invocation()
+    if invocation is None:
         return await wrapped(*args, **kwargs)
-    previous = otel_context.get_current()
-    outside = outside_invocation()
-    otel_context.attach(outside)
+    here, there = step_outside(invocation)
     try:
         return await wrapped(*args, **kwargs)
     finally:
         # A coroutine may be closed from another context, which is not ours to change.
-        if otel_context.get_current() is outside:
-            otel_context.attach(previous)
+        if otel_context.get_current() is there:
+            otel_context.attach(here)
+
+
+def _call_outside(invocation: Invocation, wrapped: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    here, _ = step_outside(invocation)
+    try:
+        return wrapped(*args, **kwargs)
+    finally:
+        otel_context.attach(here)
 
 
 def wrap_run_async_function(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
@@ -79,10 +90,7 @@ def wrap_run_async_function(wrapped: Callable[..., Any], _instance: object, args
 
 
 @guarded
-def _note_pre_call(logging_obj: object, args: Args, kwargs: Kwargs) -> None:
-    invocation = current_invocation()
-    if invocation is None:
-        return
+def _note_pre_call(invocation: Invocation, logging_obj: object, args: Args, kwargs: Kwargs) -> None:
     span = invocation.span
     invocation.provider_requests += 1
     invocation.subject = logging_obj
@@ -110,11 +118,3 @@ def _describe_provider(attributes: Attributes, logging_obj: Any, additional: obj
     call_id = getattr(logging_obj, "litellm_call_id", None)
     if isinstance(call_id, str):
         attributes[semconv.LITELLM_CALL_ID] = call_id
-
-
-@guarded
-def _note_post_call(answer: object) -> None:
-    invocation = current_invocation()
-    # LiteLLM's asynchronous calls also come by here with the coroutine that has yet to ask the provider.
-    if invocation is not None and not inspect.isawaitable(answer):
-        emit(invocation.span, semconv.EVENT_POST_API_CALL)
