@@ -1,0 +1,108 @@
+"""Scripts that are gone in a second: their spans, with all their events, arrive."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from loopback.openai_api import OpenAIUpstream
+from loopback.otlp_receiver import OtlpReceiver
+from loopback.processes import run_python
+
+QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart.py"
+
+# The shape of BerriAI/litellm#8842: a Router with a strategy of its own, a CustomLogger, one asynchronous call.
+ISSUE_8842 = """
+    import asyncio
+    import litellm
+    from litellm.integrations.custom_logger import CustomLogger
+
+    class Handler(CustomLogger):
+        async def async_log_success_event(self, kwargs, response_obj, start_time, end_time):
+            pass
+
+    litellm.callbacks = [Handler()]
+    router = litellm.Router(
+        model_list=[{"model_name": "default", "litellm_params": {"model": "openai/gpt-4o-mini"}}],
+        routing_strategy="usage-based-routing-v2",
+    )
+
+    async def send_request():
+        await router.acompletion(model="default", messages=[{"role": "user", "content": "Hello world!"}])
+
+    asyncio.run(send_request())
+"""
+
+
+@pytest.mark.parametrize("auto_instrument", [True, False], ids=["opentelemetry-instrument", "instrument()"])
+def test_the_script_of_issue_8842_is_recorded_whole(
+    auto_instrument: bool, upstream: OpenAIUpstream, otlp_receiver: OtlpReceiver
+) -> None:
+    """asyncio.run() ends at once, and the call's span, its attempt's and every event have arrived by exit."""
+    program = ISSUE_8842 if auto_instrument else "\n    import callspan\n    callspan.instrument()\n" + ISSUE_8842
+    done = run_python(
+        program,
+        auto_instrument=auto_instrument,
+        env={
+            "OPENAI_BASE_URL": upstream.base_url,
+            "OPENAI_API_BASE": upstream.base_url,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_receiver.endpoint,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        },
+    )
+    assert "callspan" not in done.stderr
+    spans = {span.name: span for span in otlp_receiver.spans if span.scope.name == "callspan"}
+    assert set(spans) == {"Router.acompletion default", "chat gpt-4o-mini"}
+    call, attempt = spans["Router.acompletion default"], spans["chat gpt-4o-mini"]
+    assert attempt.parent_id == call.span_id
+    assert [event.name for event in call.span.events] == ["litellm.success"]
+    assert [event.name for event in attempt.span.events] == [
+        "litellm.pre_api_call",
+        "litellm.post_api_call",
+        "litellm.success",
+    ]
+
+
+def test_the_quickstart_can_be_looked_at_without_a_collector() -> None:
+    """With no collector, key or network, the quickstart's calls are in the spool, each with its outcome and parents."""
+    env = {"OPENAI_API_KEY": None, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    done = run_python(QUICKSTART, auto_instrument=True, env=env)
+    assert done.stdout.count("\n") == 5
+    assert "Traceback" not in done.stderr
+    (kept,) = [line for line in done.stderr.splitlines() if "callspan" in line]
+    assert "kept 7 spans" in kept
+    assert "callspan show" in kept
+    shown = run_python(
+        "import sys; from callspan_exporters.cli import main; sys.exit(main())", arguments=["show", "--json"]
+    )
+    roots = {root["name"]: root for trace in reversed(json.loads(shown.stdout)) for root in trace["spans"]}
+    assert set(roots) == {"chat gpt-4o-mini", "Router.acompletion assistant", "chat no-such-model"}
+    router_call = roots["Router.acompletion assistant"]
+    (attempt,) = router_call["children"]
+    assert attempt["attributes"]["gen_ai.usage.output_tokens"] > 0
+    assert attempt["attributes"]["callspan.cost.amount"] > 0
+    assert roots["chat no-such-model"]["attributes"]["callspan.outcome"] == "failure"
+    assert "litellm.success" in [event["name"] for event in router_call["events"]]
+
+
+def test_the_quickstart_asks_the_model_that_the_environment_names(upstream: OpenAIUpstream) -> None:
+    """With OPENAI_API_KEY set, it asks OPENAI_BASE_URL instead of making answers up."""
+    run_python(QUICKSTART, env={"OPENAI_BASE_URL": upstream.base_url, "OPENAI_API_KEY": "sk-loopback"})
+    assert len(upstream.requests) == 5
+    assert [bool(request.body.get("stream")) for request in upstream.requests].count(True) == 1
+    assert any("tools" in request.body for request in upstream.requests)
+
+
+def test_the_next_process_sends_what_a_dead_collector_left(otlp_receiver: OtlpReceiver) -> None:
+    """A quickstart while the collector is down, and another when it is up: every span arrives, each once."""
+    env = {
+        "OPENAI_API_KEY": None,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_receiver.endpoint,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+    }
+    otlp_receiver.down()
+    run_python(QUICKSTART, auto_instrument=True, env=env)
+    otlp_receiver.up()
+    run_python(QUICKSTART, auto_instrument=True, env=env)
+    identifiers = [span.span_id for span in otlp_receiver.wait_for(14)]
+    assert len(identifiers) == len(set(identifiers)) == 14
