@@ -5,6 +5,7 @@ import os
 from urllib.parse import urlsplit
 
 from callspan_exporters._delivery import Delivery
+from callspan_exporters._sdk import otlp_is_wanted
 from callspan_exporters.environment_variables import CALLSPAN_DESTINATIONS
 from callspan_exporters.otlp import OTLPDestination, endpoint_is_explicit
 
@@ -16,8 +17,12 @@ _ALLOWED = (_OTLP, _NONE)
 
 
 def named_destinations() -> list[str]:
-    """Return the names in ``CALLSPAN_DESTINATIONS``, without those that mean nothing, which are warned of."""
-    text = os.environ.get(CALLSPAN_DESTINATIONS, "").strip() or _OTLP
+    """Return the names in ``CALLSPAN_DESTINATIONS``, without those that mean nothing, which are warned of.
+
+    Where it names none, ``OTEL_TRACES_EXPORTER`` decides: who asks there for ``console`` or ``none`` alone has named
+    the provider's own processors.
+    """
+    text = os.environ.get(CALLSPAN_DESTINATIONS, "").strip() or (_OTLP if otlp_is_wanted() else _NONE)
     names = [name for part in text.split(",") if (name := part.strip().lower())]
     for name in names:
         if name not in _ALLOWED:

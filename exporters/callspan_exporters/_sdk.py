@@ -28,6 +28,11 @@ def exporter_names() -> list[str]:
     return [name for part in text.split(",") if (name := part.strip().lower()) and name != "none"]
 
 
+def otlp_is_wanted() -> bool:
+    """Tell whether ``OTEL_TRACES_EXPORTER`` has OTLP, or says nothing."""
+    return bool(_OTLP_NAMES.intersection(exporter_names()))
+
+
 def new_provider(*, with_otlp: bool) -> TracerProvider:
     """Return a provider by OTEL_*: resource, sampler, limits, id generator and exporters.
 
@@ -70,8 +75,12 @@ def set_default(provider: TracerProvider) -> None:
         trace.set_tracer_provider(provider)
 
 
-def watch_global_provider(seen: Callable[[Any], None]) -> None:
-    """Have a function called with every provider that the application makes the global one."""
+def watch_global_provider(seen: Callable[[Any], None]) -> Callable[[], None]:
+    """Have a function called with every provider that the application makes the global one.
+
+    Returns:
+        What ends that, and puts the function back that was patched for it.
+    """
 
     def wrapper(wrapped: Callable[..., Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         result = wrapped(*args, **kwargs)
@@ -80,7 +89,14 @@ def watch_global_provider(seen: Callable[[Any], None]) -> None:
 
     # Below the public function, which programs have imported by name before us.
     name = "_set_tracer_provider" if hasattr(trace, "_set_tracer_provider") else "set_tracer_provider"
-    wrapt.wrap_function_wrapper(trace, name, wrapper)
+    original = getattr(trace, name)
+    wrapped = wrapt.wrap_function_wrapper(trace, name, wrapper)
+
+    def stop() -> None:
+        if getattr(trace, name) is wrapped:
+            setattr(trace, name, original)
+
+    return stop
 
 
 def _component(make: Callable[[], Any]) -> Any:

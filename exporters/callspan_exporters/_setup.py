@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,6 +57,15 @@ def ensure_delivery(tracer_provider: Any = None) -> bool:
         return False
 
 
+def stop_watching() -> None:
+    """Undo what was patched to notice a provider of the application's. Spans are still delivered. Never raises.
+
+    For ``callspan.uninstrument()``, which promises to leave nothing patched; :func:`ensure_delivery` patches it anew.
+    """
+    with _lock, contextlib.suppress(Exception):
+        _composition.stop_watching()
+
+
 class _Composition:
     """What this process has set up."""
 
@@ -63,6 +73,7 @@ class _Composition:
         self._delivery: Delivery | None = None
         self._destinations: Destinations | None = None
         self._default_provider: Any = None
+        self._stop_watching: Callable[[], None] | None = None
         self._ready = False
 
     def ensure(self, provider: Any) -> bool:
@@ -93,8 +104,15 @@ class _Composition:
             without_ours = self._delivery is None
             self._default_provider = _sdk.new_provider(with_otlp=without_ours)
             _sdk.set_default(self._default_provider)
-            _sdk.watch_global_provider(self._replaced)
-        return trace.get_tracer_provider()
+        current = trace.get_tracer_provider()
+        if current is self._default_provider and self._stop_watching is None:
+            self._stop_watching = _sdk.watch_global_provider(self._replaced)
+        return current
+
+    def stop_watching(self) -> None:
+        stop, self._stop_watching = self._stop_watching, None
+        if stop is not None:
+            stop()
 
     def _attach(self, provider: Any) -> bool:
         if self._delivery is None or self._destinations is None:

@@ -17,7 +17,11 @@ from callspan._tracer import TracerSource
 _logger = logging.getLogger("callspan")
 
 DELIVERY_GROUP: Final = "callspan_delivery"
-"""Entry points that make ended spans arrive somewhere, called with the tracer provider or ``None``."""
+"""Entry points of whatever delivers ended spans.
+
+``connect`` is called with the tracer provider or ``None`` when callspan is switched on, ``disconnect`` without
+arguments when it is switched off.
+"""
 
 
 class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBaseClass]  # upstream is untyped
@@ -56,7 +60,7 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
     def _instrument(self, **kwargs: Any) -> None:
         provider: TracerProvider | None = kwargs.get("tracer_provider")
         self._check_litellm()
-        self._connect_delivery(provider)
+        self._call_delivery("connect", provider)
         self._tracers = TracerSource(provider)
         self._patches = Patches(litellm_seams(CallFactory(self._tracers, ContentCapture.from_environment())))
         self._patches.apply()
@@ -65,6 +69,7 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
         if self._patches is not None:
             self._patches.undo()
             self._patches = None
+        self._call_delivery("disconnect")
 
     @staticmethod
     def _check_litellm() -> None:
@@ -77,6 +82,6 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
 
     @staticmethod
     @guarded
-    def _connect_delivery(provider: TracerProvider | None) -> None:
-        for entry_point in entry_points(group=DELIVERY_GROUP):
-            entry_point.load()(provider)
+    def _call_delivery(name: str, *arguments: TracerProvider | None) -> None:
+        for entry_point in entry_points(group=DELIVERY_GROUP, name=name):
+            entry_point.load()(*arguments)

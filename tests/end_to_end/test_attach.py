@@ -296,9 +296,23 @@ trace.set_tracer_provider(own)
 
 def test_other_exporters_of_the_environment(otlp_receiver: OtlpReceiver) -> None:
     """OTEL_TRACES_EXPORTER is honoured where we set the SDK up."""
-    env = {"OTEL_TRACES_EXPORTER": "console", "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_receiver.endpoint}
+    env = {"OTEL_TRACES_EXPORTER": "console,otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_receiver.endpoint}
     result = run_python(source(INSTRUMENT, GLOBAL), env=env)
     assert result.stdout.count('"name": "1"') == 1
+    delivered_once(otlp_receiver, "12")
+
+
+@pytest.mark.parametrize("exporters", ["console", "none"])
+def test_no_otlp_where_the_environment_names_other_exporters(
+    exporters: str, otlp_receiver: OtlpReceiver, spool_dir: Path
+) -> None:
+    """Who asks OpenTelemetry for other exporters, or for none, gets no OTLP unless CALLSPAN_DESTINATIONS says so."""
+    env = {"OTEL_TRACES_EXPORTER": exporters, "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_receiver.endpoint}
+    result = run_python(source(INSTRUMENT, GLOBAL), env=env)
+    assert result.stdout.count('"name": "1"') == (exporters == "console")
+    assert otlp_receiver.requests == []
+    assert not spool_dir.exists()
+    run_python(source(INSTRUMENT, GLOBAL), env={**env, "CALLSPAN_DESTINATIONS": "otlp"})
     delivered_once(otlp_receiver, "12")
 
 

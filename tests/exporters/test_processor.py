@@ -153,9 +153,14 @@ def test_public_names() -> None:
         "OTLPDestination",
         "ensure_delivery",
         "pre_instrument",
+        "stop_watching",
     ]
     for name in callspan_exporters.__all__:
         assert getattr(callspan_exporters, name).__doc__
-    for group, name in (("opentelemetry_pre_instrument", "callspan"), ("callspan_delivery", "default")):
+    for group, name, function in (
+        ("opentelemetry_pre_instrument", "callspan", callspan_exporters.pre_instrument),
+        ("callspan_delivery", "connect", callspan_exporters.ensure_delivery),
+        ("callspan_delivery", "disconnect", callspan_exporters.stop_watching),
+    ):
         (entry_point,) = entry_points(group=group, name=name)
-        assert entry_point.load() in (callspan_exporters.pre_instrument, callspan_exporters.ensure_delivery)
+        assert entry_point.load() is function

@@ -195,3 +195,21 @@ def test_a_stream_kept_to_the_end_of_the_process_still_ends(tmp_path: Path) -> N
     """
     done = run_python(program, env={"CALLSPAN_DESTINATIONS": "none"})
     assert '"callspan.outcome": "abandoned"' in done.stdout
+
+
+def test_uninstrument_leaves_the_opentelemetry_api_as_it_was() -> None:
+    """Also what is patched to notice a provider set later is put back, and instrument() patches it anew."""
+    program = """
+        from opentelemetry import trace
+        before = dict(vars(trace))
+        import callspan
+        for _ in range(2):
+            callspan.instrument()
+            patched = {name for name, value in before.items() if vars(trace)[name] is not value}
+            callspan.uninstrument()
+            left = {name for name, value in before.items() if vars(trace)[name] is not value}
+            print(sorted(patched), sorted(left))
+    """
+    provider = "_TRACER_PROVIDER"  # the SDK that was set up stays: spans that have ended are still to be delivered
+    expected = f"['{provider}', '_set_tracer_provider'] ['{provider}']\n"
+    assert run_python(program).stdout == expected * 2
