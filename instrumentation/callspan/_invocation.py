@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import os
 import time
 import weakref
 from typing import Final
@@ -51,6 +52,7 @@ class Invocation:
     __slots__ = (
         "__weakref__",
         "_pending_end",
+        "_process",
         "attempts",
         "context",
         "group",
@@ -84,14 +86,15 @@ class Invocation:
         self.started = time.perf_counter()
         self.span: Span = tracer.start_span(name, kind=kind, attributes=attributes)
         self.context: Context = otel_context.set_value(_CONTEXT_KEY, self, set_span_in_context(self.span))
+        self._process = _process
         # list.pop() is atomic: of all threads that try to end the invocation exactly one succeeds, without a lock,
         # which a finalizer run by the garbage collector could find held by its own thread.
         self._pending_end = [True]
 
     @property
     def open(self) -> bool:
-        """Whether the invocation has not ended."""
-        return bool(self._pending_end)
+        """Whether the invocation has not ended, and is this process's own."""
+        return bool(self._pending_end) and self._process is _process
 
     def activate(self) -> Context:
         """Make the span current; returns the context to hand to :meth:`deactivate`."""
@@ -114,7 +117,7 @@ class Invocation:
         emit(self.span, semconv.EVENT_FIRST_CHUNK)
 
     def end(self, outcome: str, attributes: Attributes | None = None, failure: Failure | None = None) -> bool:
-        """End the span with its true outcome. Only the first call does anything.
+        """End the span with its true outcome. Only the first call does anything, and none in a forked child.
 
         Args:
             outcome: one of the ``OUTCOME_*`` values.
@@ -124,6 +127,8 @@ class Invocation:
         Returns:
             Whether this call was the one that ended it.
         """
+        if self._process is not _process:
+            return False  # the parent's call: it ends there, and two ends would be two spans
         try:
             self._pending_end.pop()
         except IndexError:
@@ -176,6 +181,17 @@ def step_outside(invocation: Invocation) -> tuple[Context, Context]:
     otel_context.attach(there)
     return here, there
 
+
+_process = object()
+"""This process, as opposed to the one it was forked from."""
+
+
+def _begin_anew_in_child() -> None:
+    global _process  # noqa: PLW0603  # cheaper to compare at each end than a process id
+    _process = object()
+
+
+os.register_at_fork(after_in_child=_begin_anew_in_child)
 
 _unread: "weakref.WeakSet[Invocation]" = weakref.WeakSet()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from loopback.openai_api import OpenAIUpstream
+from loopback.openai_api import Fail, OpenAIUpstream
 from loopback.otlp_receiver import OtlpReceiver
 from loopback.processes import run_python
 
@@ -106,3 +106,47 @@ def test_the_next_process_sends_what_a_dead_collector_left(otlp_receiver: OtlpRe
     run_python(QUICKSTART, auto_instrument=True, env=env)
     identifiers = [span.span_id for span in otlp_receiver.wait_for(14)]
     assert len(identifiers) == len(set(identifiers)) == 14
+
+
+@pytest.mark.parametrize("up", [True, False], ids=["collector up", "collector down"])
+def test_force_flush_tells_the_truth(up: bool, upstream: OpenAIUpstream, otlp_receiver: OtlpReceiver) -> None:
+    """callspan.force_flush() is True when everything has been delivered, and False when it has not."""
+    if not up:
+        otlp_receiver.down()
+    program = """
+        import callspan, litellm
+        callspan.instrument()
+        litellm.completion("openai/gpt-4o-mini", [{"role": "user", "content": "Hi"}])
+        print(callspan.force_flush(timeout=3.0))
+    """
+    env = {"OPENAI_BASE_URL": upstream.base_url, "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_receiver.endpoint}
+    assert run_python(program, env=env).stdout == f"{up}\n"
+    assert len(otlp_receiver.spans) == up
+
+
+def test_no_secret_and_no_prompt_reaches_the_disk(upstream: OpenAIUpstream, spool_dir: Path) -> None:
+    """Neither keys, nor a destination's headers, nor prompts and answers are in any file of the spool."""
+    upstream.models["gpt-4o"] = Fail(
+        401, "Incorrect API key provided: sk-of-the-user-0123456789", "invalid_request_error"
+    )
+    program = """
+        import contextlib, callspan, litellm
+        callspan.instrument()
+        messages = [{"role": "user", "content": "the launch code is swordfish"}]
+        litellm.completion("openai/gpt-4o-mini", messages)
+        with contextlib.suppress(litellm.AuthenticationError):
+            litellm.completion("openai/gpt-4o", messages)
+    """
+    env = {
+        "OPENAI_BASE_URL": upstream.base_url,
+        "OPENAI_API_KEY": "sk-of-the-user-0123456789",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://user:password-of-the-url@127.0.0.1:9",
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20token-of-the-header",
+    }
+    done = run_python(program, env=env)
+    written = b"".join(file.read_bytes() for file in spool_dir.rglob("*") if file.is_file())
+    assert b"gpt-4o-mini" in written
+    for secret in ("sk-of-the-user", "password-of-the-url", "token-of-the-header", "swordfish", "Hello from loopback"):
+        assert secret.encode() not in written
+        assert secret not in done.stderr
+        assert not [name for name in map(str, spool_dir.rglob("*")) if secret in name]

@@ -39,9 +39,6 @@ def test_the_span_is_current_where_the_provider_is_called(
     def note(_request: httpx.Request) -> None:
         seen.append(trace.get_current_span().get_span_context().span_id)
 
-    async def anote(request: httpx.Request) -> None:
-        note(request)
-
     send, asend = httpx.Client.send, httpx.AsyncClient.send
 
     def sending(self: httpx.Client, request: httpx.Request, **kwargs: Any) -> httpx.Response:
@@ -49,7 +46,7 @@ def test_the_span_is_current_where_the_provider_is_called(
         return send(self, request, **kwargs)
 
     async def asending(self: httpx.AsyncClient, request: httpx.Request, **kwargs: Any) -> httpx.Response:
-        await anote(request)
+        note(request)
         return await asend(self, request, **kwargs)
 
     monkeypatch.setattr(httpx.Client, "send", sending)

@@ -1,8 +1,10 @@
 """A span ends once, with its true outcome."""
 
 import asyncio
+import contextlib
 import gc
 import inspect
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -231,3 +233,38 @@ def test_the_wrapped_functions_look_as_before(spans: Spans) -> None:
     assert "messages" in inspect.signature(litellm.completion).parameters
     assert litellm.main.completion.__name__ == "completion"
     assert spans() == ()
+
+
+def test_a_stream_open_across_a_fork_ends_in_one_process_only(spans: Spans) -> None:
+    """A forked child drops its copy of the parent's stream: the span is still the parent's to end, once."""
+    stream = litellm.completion(**calls.CHAT, stream=True)
+    next(stream)
+    child = os.fork()
+    if child == 0:
+        failed = True
+        with contextlib.suppress(BaseException):
+            stream = None
+            gc.collect()
+            failed = spans() != ()
+        os._exit(failed)
+    _, status = os.waitpid(child, 0)
+    assert status == 0
+    list(stream)
+    assert outcome(spans) == "success"
+
+
+def test_a_child_forked_during_a_call_makes_calls_of_its_own(spans: Spans, upstream: OpenAIUpstream) -> None:
+    """The call under way is the parent's; one made in the child is no part of it."""
+    children: list[int] = []
+
+    def fork(_details: object) -> None:
+        if children:
+            return
+        children.append(os.fork())
+        if children[0] == 0:
+            litellm.completion(**calls.CHAT, mock_response="hello")
+            os._exit(len(spans()) - 1)
+
+    litellm.completion(**calls.CHAT, logger_fn=fork)
+    assert os.waitpid(children[0], 0)[1] == 0
+    assert len(spans()) == 1
