@@ -268,3 +268,13 @@ def test_a_child_forked_during_a_call_makes_calls_of_its_own(spans: Spans, upstr
     litellm.completion(**calls.CHAT, logger_fn=fork)
     assert os.waitpid(children[0], 0)[1] == 0
     assert len(spans()) == 1
+
+
+@pytest.mark.parametrize("entry", ["completion", "acompletion", "Router.completion", "Router.acompletion"])
+def test_a_call_with_arguments_that_do_not_fit_is_a_failure(entry: str, spans: Spans) -> None:
+    """Also a call that is refused before it begins has a span, which ends, and its TypeError reaches the caller."""
+    function = getattr(calls.router() if "." in entry else litellm, entry.rpartition(".")[2])
+    with pytest.raises(TypeError, match=r"messages|model"):
+        calls.make(function)
+    assert outcome(spans) == "failure"
+    assert spans.only().attributes["error.type"] == "TypeError"

@@ -50,16 +50,19 @@ def wrap_callbacks(wrapped: Callable[..., Any], _instance: object, args: Args, k
     return _call_outside(invocation, wrapped, args, kwargs)
 
 
-async def wrap_async_callbacks(
+def wrap_async_callbacks(
     wrapped: Callable[..., Awaitable[Any]], _instance: object, args: Args, kwargs: Kwargs
-) -> Any:
+) -> Awaitable[Any]:
     """Wrapper of a coroutine function of LiteLLM's that runs users' callbacks."""
     invocation = current_invocation()
-    if invocation is None:
-        return await wrapped(*args, **kwargs)
+    result = wrapped(*args, **kwargs)
+    return result if invocation is None else _await_outside(invocation, result)
+
+
+async def _await_outside(invocation: Invocation, result: Awaitable[Any]) -> Any:
     here, there = step_outside(invocation)
     try:
-        return await wrapped(*args, **kwargs)
+        return await result
     finally:
         # A coroutine may be closed from another context, which is not ours to change.
         if otel_context.get_current() is there:

@@ -18,7 +18,13 @@ from callspan._litellm import lifecycle, stream_results
 from callspan._litellm.call import CallFactory
 from callspan._litellm.in_place import wrap_in_place
 from callspan._litellm.operations import APIS, describe_operation
-from callspan._litellm.wrappers import Wrapper, wrap_dispatch, wrap_entry_point
+from callspan._litellm.wrappers import (
+    Wrapper,
+    wrap_async_entry_point,
+    wrap_awaited_entry_point,
+    wrap_dispatch,
+    wrap_entry_point,
+)
 
 _logger = logging.getLogger("callspan")
 
@@ -43,13 +49,15 @@ class Seam:
 
 
 def _entry(
-    factory: CallFactory, public: str, *, takes_attempts: bool = False
+    factory: CallFactory, public: str, *, in_place: bool = False, takes_attempts: bool = False
 ) -> Callable[[Callable[..., Any]], Wrapper]:
     asynchronous = public.rpartition(".")[2].startswith("a")
+    # Code swapped in place is a coroutine function itself, which awaits what the wrapper returns.
+    wrap_async = wrap_awaited_entry_point if in_place else wrap_async_entry_point
+    wrap = wrap_async if asynchronous else wrap_entry_point
 
     def make(function: Callable[..., Any]) -> Wrapper:
-        operation = describe_operation(public, function, takes_attempts=takes_attempts)
-        return wrap_entry_point(factory, operation, asynchronous=asynchronous)
+        return wrap(factory, describe_operation(public, function, takes_attempts=takes_attempts))
 
     return make
 
@@ -83,7 +91,7 @@ def litellm_seams(factory: CallFactory) -> tuple[Seam, ...]:
             Seam(
                 "litellm.responses.main" if name.endswith("responses") else "litellm.main",
                 name,
-                _entry(factory, f"litellm.{name}"),
+                _entry(factory, f"litellm.{name}", in_place=True),
                 in_place=True,
             )
             for name in names

@@ -16,17 +16,32 @@ Wrapper = Callable[[Callable[..., Any], object, Args, Kwargs], Any]
 """What wrapt calls instead of a function that it wraps: with that function, its instance, and the arguments."""
 
 
-def wrap_entry_point(factory: CallFactory, operation: Operation, *, asynchronous: bool) -> Wrapper:
-    """Wrapper of an entry point that is called with the user's arguments."""
-    if asynchronous:
-
-        async def wrap_async(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
-            return await _await_call(factory.start(operation, args, kwargs), wrapped, args, kwargs)
-
-        return wrap_async
+def wrap_entry_point(factory: CallFactory, operation: Operation) -> Wrapper:
+    """Wrapper of a synchronous entry point that is called with the user's arguments."""
 
     def wrap(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
         return _make_call(factory.start(operation, args, kwargs), wrapped, args, kwargs)
+
+    return wrap
+
+
+def wrap_async_entry_point(factory: CallFactory, operation: Operation) -> Wrapper:
+    """Wrapper of a coroutine function that users call, perhaps without ever awaiting the result."""
+
+    async def wrap(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
+        return await _await_call(factory.start(operation, args, kwargs), wrapped, args, kwargs)
+
+    return wrap
+
+
+def wrap_awaited_entry_point(factory: CallFactory, operation: Operation) -> Wrapper:
+    """Wrapper of a coroutine function whose caller awaits the result at once.
+
+    It need not be a coroutine function itself, which spares calls that are part of another one a coroutine.
+    """
+
+    def wrap(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Awaitable[Any]:
+        return _await_call(factory.start(operation, args, kwargs), wrapped, args, kwargs)
 
     return wrap
 
@@ -49,16 +64,10 @@ def wrap_dispatch(factory: CallFactory, *, asynchronous: bool) -> Wrapper:
             return None
         return factory.start(operation, args[0], args[1])
 
-    if asynchronous:
-
-        async def wrap_async(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
-            return await _await_call(start(args, kwargs), wrapped, args, kwargs)
-
-        return wrap_async
-
     def wrap(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
-        return _make_call(start(args, kwargs), wrapped, args, kwargs)
+        return make_call(start(args, kwargs), wrapped, args, kwargs)
 
+    make_call = _await_call if asynchronous else _make_call
     return wrap
 
 
@@ -82,10 +91,16 @@ def _make_call(call: Call | None, wrapped: Callable[..., Any], args: Args, kwarg
     return _finish_later(call, result) if inspect.iscoroutine(result) else call.returned(result)
 
 
-async def _await_call(call: Call | None, wrapped: Callable[..., Awaitable[Any]], args: Args, kwargs: Kwargs) -> Any:
-    if call is None:
-        return await wrapped(*args, **kwargs)
-    return await _finish_later(call, wrapped(*args, **kwargs))
+def _await_call(
+    call: Call | None, wrapped: Callable[..., Awaitable[Any]], args: Args, kwargs: Kwargs
+) -> Awaitable[Any]:
+    try:
+        result = wrapped(*args, **kwargs)
+    except BaseException as error:  # arguments that do not fit are refused before there is a coroutine
+        if call is not None:
+            call.raised(error)
+        raise
+    return result if call is None else _finish_later(call, result)
 
 
 async def _finish_later(call: Call, result: Awaitable[Any]) -> Any:
