@@ -43,7 +43,7 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
         if self.is_instrumented_by_opentelemetry:
             if not self._told_twice:
                 self._told_twice = True
-                _logger.info("callspan is on already; this call of instrument() changes nothing")
+                _logger.warning("callspan is on already; this call of instrument() changes nothing")
             return
         super().instrument(**kwargs)
 

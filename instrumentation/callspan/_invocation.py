@@ -18,6 +18,9 @@ from callspan._failure import Failure
 
 Attributes = dict[str, AttributeValue]
 
+Activation = tuple[Context, Context]
+"""The context before, and the one put in force."""
+
 _CONTEXT_KEY: Final = otel_context.create_key("callspan-invocation")
 
 _OUTCOME_EVENT: Final = {
@@ -36,14 +39,12 @@ class Invocation:
     and a call found there is a call of its own. A plain flag in a ``ContextVar`` could not tell.
 
     Attributes:
-        span: the span; current in :attr:`context`.
-        context: the OpenTelemetry context that the call runs in.
+        span: the span.
         takes_attempts: whether LiteLLM calls below it are attempts with spans of their own (Router calls).
         attempts: how many attempts have started.
         provider_requests: how many requests to a provider were announced by LiteLLM.
         group: the model group that the newest attempt was for.
         late_attributes: attributes learnt while the call runs, written with the others when it ends.
-        outside: :attr:`context` without the invocation, once it was needed; see :func:`step_outside`.
         private: credentials the call was made with, to be kept out of error messages.
         started: ``time.perf_counter()`` at the start, in seconds.
         subject: the instrumented library's own object for the call, once it is known.
@@ -54,10 +55,8 @@ class Invocation:
         "_pending_end",
         "_process",
         "attempts",
-        "context",
         "group",
         "late_attributes",
-        "outside",
         "private",
         "provider_requests",
         "span",
@@ -80,12 +79,10 @@ class Invocation:
         self.provider_requests = 0
         self.group: object = None
         self.late_attributes: Attributes = {}
-        self.outside: Context | None = None
         self.private: set[str] = set()
         self.subject: object = None
         self.started = time.perf_counter()
         self.span: Span = tracer.start_span(name, kind=kind, attributes=attributes)
-        self.context: Context = otel_context.set_value(_CONTEXT_KEY, self, set_span_in_context(self.span))
         self._process = _process
         # list.pop() is atomic: of all threads that try to end the invocation exactly one succeeds, without a lock,
         # which a finalizer run by the garbage collector could find held by its own thread.
@@ -96,20 +93,14 @@ class Invocation:
         """Whether the invocation has not ended, and is this process's own."""
         return bool(self._pending_end) and self._process is _process
 
-    def activate(self) -> Context:
-        """Make the span current; returns the context to hand to :meth:`deactivate`."""
+    def activate(self) -> Activation:
+        """Make the span current; what is returned is for :func:`deactivate`."""
         previous = otel_context.get_current()
-        otel_context.attach(self.context)
-        return previous
-
-    def deactivate(self, previous: Context) -> None:
-        """Make the span no longer current, if it still is.
-
-        The former context is set anew instead of detaching a token: a coroutine may be closed by another task or by
-        the garbage collector, where a token is refused and there is nothing of ours to take down.
-        """
-        if otel_context.get_current() is self.context:
-            otel_context.attach(previous)
+        # Made anew each time: kept here it would refer back to the invocation, and every call leave garbage behind
+        # that only the cycle collector finds.
+        inside = otel_context.set_value(_CONTEXT_KEY, self, set_span_in_context(self.span, previous))
+        otel_context.attach(inside)
+        return previous, inside
 
     def first_chunk(self) -> None:
         """Record that the first chunk of the stream has arrived."""
@@ -165,21 +156,27 @@ def outcome_of(error: BaseException) -> str:
     return semconv.OUTCOME_FAILURE if isinstance(error, Exception) else semconv.OUTCOME_CANCELLED
 
 
-def step_outside(invocation: Invocation) -> tuple[Context, Context]:
-    """Leave ``invocation`` for a while: its span stays current, but a call made meanwhile is a call of its own.
+def step_outside() -> Activation:
+    """Leave the invocation for a while: its span stays current, but a call made meanwhile is a call of its own.
 
     Returns:
-        The context to return to, and the one now in force.
+        What :func:`deactivate` takes to step in again.
     """
     here = otel_context.get_current()
-    if here is invocation.context:
-        if invocation.outside is None:
-            invocation.outside = otel_context.set_value(_CONTEXT_KEY, None, here)
-        there = invocation.outside
-    else:
-        there = otel_context.set_value(_CONTEXT_KEY, None, here)
-    otel_context.attach(there)
-    return here, there
+    outside = otel_context.set_value(_CONTEXT_KEY, None, here)
+    otel_context.attach(outside)
+    return here, outside
+
+
+def deactivate(activation: Activation) -> None:
+    """Return to the context before ``activation``, if the one it put in force still is.
+
+    The former context is set anew instead of detaching a token: a coroutine may be closed by another task or by the
+    garbage collector, where a token is refused and there is nothing of ours to take down.
+    """
+    previous, inside = activation
+    if otel_context.get_current() is inside:
+        otel_context.attach(previous)
 
 
 _process = object()

@@ -9,10 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import wrapt
-from opentelemetry.context import Context
 
 from callspan import semconv
-from callspan._invocation import Invocation, end_at_exit, outcome_of
+from callspan._invocation import Activation, Invocation, deactivate, end_at_exit, outcome_of
 
 
 class EndOfStream(Protocol):
@@ -46,21 +45,21 @@ class _Stream(_ObjectProxy):
         self._self_begun = False
         end_at_exit(invocation)
 
-    def _self_arrived(self, inside: Invocation, previous: Context) -> None:
-        inside.deactivate(previous)
+    def _self_arrived(self, activation: Activation) -> None:
+        deactivate(activation)
         if not self._self_carries_context:
             self._self_inside = None
         if not self._self_begun:
             self._self_begun = True
-            inside.first_chunk()
+            self._self_invocation.first_chunk()
 
-    def _self_stopped(self, error: BaseException, inside: Invocation | None, previous: Context | None) -> None:
+    def _self_stopped(self, error: BaseException, activation: Activation | None) -> None:
         if isinstance(error, (StopIteration, StopAsyncIteration)):
             self._self_end(semconv.OUTCOME_SUCCESS)
         else:
             self._self_end(outcome_of(error), error)
-        if inside is not None and previous is not None:
-            inside.deactivate(previous)
+        if activation is not None:
+            deactivate(activation)
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.__wrapped__, name)
@@ -99,14 +98,14 @@ class _SyncReading(_Stream):
 
     def __next__(self) -> Any:
         inside = self._self_inside
-        previous = None if inside is None else inside.activate()
+        activation = None if inside is None else inside.activate()
         try:
             chunk = self.__wrapped__.__next__()
         except BaseException as error:
-            self._self_stopped(error, inside, previous)
+            self._self_stopped(error, activation)
             raise
-        if inside is not None and previous is not None:
-            self._self_arrived(inside, previous)
+        if activation is not None:
+            self._self_arrived(activation)
         return chunk
 
     def __enter__(self) -> Self:
@@ -128,14 +127,14 @@ class _AsyncReading(_Stream):
 
     async def __anext__(self) -> Any:
         inside = self._self_inside
-        previous = None if inside is None else inside.activate()
+        activation = None if inside is None else inside.activate()
         try:
             chunk = await self.__wrapped__.__anext__()
         except BaseException as error:
-            self._self_stopped(error, inside, previous)
+            self._self_stopped(error, activation)
             raise
-        if inside is not None and previous is not None:
-            self._self_arrived(inside, previous)
+        if activation is not None:
+            self._self_arrived(activation)
         return chunk
 
     async def __aenter__(self) -> Self:

@@ -1,8 +1,10 @@
 """Where a call stands in the trace: below the user's span, above what it causes, and alone when it should be."""
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from litellm.integrations.custom_logger import CustomLogger
 from opentelemetry import trace
 from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.sdk.trace import SpanProcessor
 
 from instrumentation import calls
 from instrumentation.conftest import Spans
@@ -184,3 +187,26 @@ def test_a_chat_call_bridged_to_the_responses_api_is_one_call(spans: Spans, upst
     litellm.completion("openai/responses/gpt-4o-mini", calls.MESSAGES)
     assert [request.path for request in upstream.requests] == ["/v1/responses"]
     assert spans.only().attributes["callspan.entry_point"] == "litellm.completion"
+
+
+def test_a_call_leaves_no_cycle_behind(spans: Spans) -> None:
+    """A call's span goes as soon as nobody needs it: no cycle of ours keeps it for the garbage collector."""
+    started: list[weakref.ref[Any]] = []
+
+    class Watches(SpanProcessor):
+        def on_start(self, span: Any, parent_context: Any = None) -> None:
+            started.append(weakref.ref(span))
+
+    spans.provider.add_span_processor(Watches())
+    litellm.completion(**calls.CHAT, mock_response="hello")  # what LiteLLM makes at its first call is not counted
+    started.clear()
+    gc.disable()
+    try:
+        litellm.completion(**calls.CHAT, mock_response="hello")
+        list(litellm.completion(**calls.CHAT, mock_response="hello", stream=True))
+        deadline = time.monotonic() + 10  # LiteLLM's threads log the calls for a moment
+        while any(span() is not None for span in started) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert [span() for span in started] == [None, None]
+    finally:
+        gc.enable()

@@ -5,7 +5,7 @@ from typing import Any
 
 from opentelemetry._logs import LogRecord, get_logger
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, set_span_in_context
 
 from callspan import semconv
 from callspan._content import ContentCapture
@@ -105,7 +105,7 @@ class Call:
         if self._capture.on_event:
             record = LogRecord(
                 event_name=semconv.EVENT_OPERATION_DETAILS,
-                context=self.invocation.context,
+                context=set_span_in_context(self.invocation.span),
                 attributes={semconv.GEN_AI_OPERATION_NAME: self._operation.name, **attributes, **content},
             )
             get_logger(SCOPE_NAME).emit(record)

@@ -14,7 +14,7 @@ from opentelemetry import context as otel_context
 from callspan import semconv
 from callspan._events import emit
 from callspan._guard import guarded
-from callspan._invocation import Invocation, current_invocation, step_outside
+from callspan._invocation import Invocation, current_invocation, deactivate, step_outside
 from callspan._litellm.request import Attributes, provider_attributes, server_attributes
 from callspan._litellm.untyped import read
 
@@ -28,7 +28,7 @@ def wrap_pre_call(wrapped: Callable[..., Any], instance: object, args: Args, kwa
     if invocation is None:
         return wrapped(*args, **kwargs)
     _note_pre_call(invocation, instance, args, kwargs)
-    return _call_outside(invocation, wrapped, args, kwargs)
+    return _call_outside(wrapped, args, kwargs)
 
 
 def wrap_post_call(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
@@ -39,7 +39,7 @@ def wrap_post_call(wrapped: Callable[..., Any], _instance: object, args: Args, k
     # LiteLLM's asynchronous calls also come by here with the coroutine that has yet to ask the provider.
     if not inspect.isawaitable(args[0] if args else kwargs.get("original_response")):
         emit(invocation.span, semconv.EVENT_POST_API_CALL)
-    return _call_outside(invocation, wrapped, args, kwargs)
+    return _call_outside(wrapped, args, kwargs)
 
 
 def wrap_callbacks(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
@@ -47,7 +47,7 @@ def wrap_callbacks(wrapped: Callable[..., Any], _instance: object, args: Args, k
     invocation = current_invocation()
     if invocation is None:
         return wrapped(*args, **kwargs)
-    return _call_outside(invocation, wrapped, args, kwargs)
+    return _call_outside(wrapped, args, kwargs)
 
 
 def wrap_async_callbacks(
@@ -56,25 +56,23 @@ def wrap_async_callbacks(
     """Wrapper of a coroutine function of LiteLLM's that runs users' callbacks."""
     invocation = current_invocation()
     result = wrapped(*args, **kwargs)
-    return result if invocation is None else _await_outside(invocation, result)
+    return result if invocation is None else _await_outside(result)
 
 
-async def _await_outside(invocation: Invocation, result: Awaitable[Any]) -> Any:
-    here, there = step_outside(invocation)
+async def _await_outside(result: Awaitable[Any]) -> Any:
+    activation = step_outside()
     try:
         return await result
     finally:
-        # A coroutine may be closed from another context, which is not ours to change.
-        if otel_context.get_current() is there:
-            otel_context.attach(here)
+        deactivate(activation)
 
 
-def _call_outside(invocation: Invocation, wrapped: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
-    here, _ = step_outside(invocation)
+def _call_outside(wrapped: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    activation = step_outside()
     try:
         return wrapped(*args, **kwargs)
     finally:
-        otel_context.attach(here)
+        deactivate(activation)
 
 
 def wrap_run_async_function(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:

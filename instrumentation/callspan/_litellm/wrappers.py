@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from callspan._invocation import deactivate
 from callspan._litellm.call import Call, CallFactory
 from callspan._litellm.operations import APIS, Operation, describe_operation
 
@@ -79,14 +80,14 @@ def _dispatched_operation(python: Any) -> Operation | None:
 def _make_call(call: Call | None, wrapped: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     if call is None:
         return wrapped(*args, **kwargs)
-    previous = call.invocation.activate()
+    activation = call.invocation.activate()
     try:
         result = wrapped(*args, **kwargs)
     except BaseException as error:
         call.raised(error)
         raise
     finally:
-        call.invocation.deactivate(previous)
+        deactivate(activation)
     # `completion(acompletion=True)` is how LiteLLM asks itself for a coroutine; some users do it too.
     return _finish_later(call, result) if inspect.iscoroutine(result) else call.returned(result)
 
@@ -104,12 +105,12 @@ def _await_call(
 
 
 async def _finish_later(call: Call, result: Awaitable[Any]) -> Any:
-    previous = call.invocation.activate()
+    activation = call.invocation.activate()
     try:
         value = await result
     except BaseException as error:
         call.raised(error)
         raise
     finally:
-        call.invocation.deactivate(previous)
+        deactivate(activation)
     return call.returned(value)
