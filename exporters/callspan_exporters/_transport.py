@@ -3,13 +3,16 @@
 https://opentelemetry.io/docs/specs/otlp/#otlphttp-response says which answers may be retried.
 """
 
+import contextlib
 import email.utils
 import encodings.idna
 import gzip
+import logging
 import ssl
+import threading
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Final
 
 # httpx imports these at its first request. A sender's first request may be in a thread of a forked child, where an
@@ -37,6 +40,31 @@ _COMPRESSIONS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
 }
 
 
+class _NotOurs(logging.Filter):
+    """Keeps our own requests out of the application's log, where httpx reports each one as information."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._here = threading.local()
+
+    @contextlib.contextmanager
+    def quiet(self) -> Generator[None, None, None]:
+        """Let nothing through that this thread logs meanwhile."""
+        self._here.ours = True
+        try:
+            yield
+        finally:
+            self._here.ours = False
+
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002  # which thread it is from is enough
+        """Let a record through, unless it is ours."""
+        return not getattr(self._here, "ours", False)
+
+
+_not_ours = _NotOurs()
+logging.getLogger("httpx").addFilter(_not_ours)
+
+
 class HttpTransport:
     """Posts batches to one URL over kept-alive connections."""
 
@@ -62,7 +90,10 @@ class HttpTransport:
         try:
             body = frame_request(spans)
             content = self._compress(body) if self._compress is not None else body
-            with self._client.stream("POST", self._url, content=content, timeout=timeout_s) as response:
+            with (
+                _not_ours.quiet(),
+                self._client.stream("POST", self._url, content=content, timeout=timeout_s) as response,
+            ):
                 return _outcome(response, _read(response, deadline))
         except httpx.ConnectTimeout:
             return Outcome(Verdict.RETRY, "no connection in time", reached=False)

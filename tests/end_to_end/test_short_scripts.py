@@ -150,3 +150,52 @@ def test_no_secret_and_no_prompt_reaches_the_disk(upstream: OpenAIUpstream, spoo
         assert secret.encode() not in written
         assert secret not in done.stderr
         assert not [name for name in map(str, spool_dir.rglob("*")) if secret in name]
+
+
+def test_our_own_requests_are_not_in_the_applications_log(otlp_receiver: OtlpReceiver) -> None:
+    """Each request is information to httpx; those that carry spans are no news for the application."""
+    program = """
+        import logging
+        logging.basicConfig(level=logging.INFO)
+        import callspan, httpx, os
+        from opentelemetry import trace
+        callspan.instrument()
+        trace.get_tracer("user").start_span("one").end()
+        assert callspan.force_flush(5)
+        httpx.get(os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] + "/the-applications-own")
+        trace.get_tracer("user").start_span("two").end()
+    """
+    done = run_python(program, env={"OTEL_EXPORTER_OTLP_ENDPOINT": otlp_receiver.endpoint})
+    assert len(otlp_receiver.wait_for(2)) == 2
+    assert done.stderr.count("HTTP Request") == 1
+    assert "the-applications-own" in done.stderr
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_calls_are_spans_of_the_applications_provider(
+    when: str, upstream: OpenAIUpstream, otlp_receiver: OtlpReceiver
+) -> None:
+    """Whether the application sets its provider before or after, its resource is on the call's span, sent once."""
+    setting = """
+        own = TracerProvider(resource=Resource({"service.name": "mine"}))
+        own.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        trace.set_tracer_provider(own)
+    """
+    program = f"""
+        import callspan, litellm
+        from opentelemetry import trace
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        {setting if when == "before" else ""}
+        callspan.instrument()
+        {setting if when == "after" else ""}
+        litellm.completion("openai/gpt-4o-mini", [{{"role": "user", "content": "Hi"}}])
+    """
+    env = {"OPENAI_BASE_URL": upstream.base_url, "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_receiver.endpoint}
+    run_python(program, env=env)
+    (span,) = otlp_receiver.spans
+    assert span.name == "chat gpt-4o-mini"
+    service = {attribute.key: attribute.value.string_value for attribute in span.resource.attributes}
+    assert service["service.name"] == "mine"
