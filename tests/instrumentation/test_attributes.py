@@ -205,3 +205,28 @@ def test_names_are_written_once() -> None:
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 assert node.value not in names, f"{file.name}:{node.lineno}"
     assert pattern.match("gen_ai.request.model")
+
+
+def test_a_name_that_litellm_does_not_know_is_recorded_and_nothing_printed(
+    spans: Spans, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """LiteLLM prints its list of providers for such a name; callspan does not make it do so once more."""
+    monkeypatch.setattr(litellm, "suppress_debug_info", False)
+
+    def printed() -> str:
+        with pytest.raises(litellm.BadRequestError):
+            litellm.completion("no-such-model", calls.MESSAGES)
+        return capsys.readouterr().out
+
+    watched = printed()
+    callspan.uninstrument()
+    assert watched == printed()
+    assert spans.only().attributes["gen_ai.request.model"] == "no-such-model"
+    assert "gen_ai.provider.name" not in spans.only().attributes
+
+
+def test_a_provider_given_by_itself_counts(spans: Spans) -> None:
+    """The provider may be an argument of its own."""
+    litellm.completion("my-model", calls.MESSAGES, custom_llm_provider="openai", mock_response="hello")
+    assert spans.only().attributes["gen_ai.request.model"] == "my-model"
+    assert spans.only().attributes["gen_ai.provider.name"] == "openai"

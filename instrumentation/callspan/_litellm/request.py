@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from opentelemetry.util.types import AttributeValue
@@ -137,23 +137,36 @@ def span_name(operation: Operation, attributes: Attributes) -> str:
 
 
 def _add_model(attributes: Attributes, model: str, arguments: Mapping[str, Any]) -> None:
-    given, base = arguments.get("custom_llm_provider"), arguments.get("api_base") or arguments.get("base_url")
-    bare, provider = _resolve(model, given if isinstance(given, str) else None, base if isinstance(base, str) else None)
+    provider = arguments.get("custom_llm_provider")
+    try:
+        bare, provider = _resolve(model, provider if isinstance(provider, str) else None)
+    except LookupError:  # not kept: the application may yet register the provider
+        bare, provider = model, None
     attributes[semconv.GEN_AI_REQUEST_MODEL] = bare
-    if provider:
+    if provider is not None:
         attributes.update(provider_attributes(provider))
 
 
 @functools.lru_cache(maxsize=1024)
-def _resolve(model: str, provider: str | None, base: str | None) -> tuple[str, str | None]:
-    """LiteLLM's own answer to which provider a model name means; cached, as it takes a third of a span's time."""
+def _resolve(model: str, provider: str | None) -> tuple[str, str]:
+    """The model's own name, and the provider that LiteLLM will take it to, as far as its name says.
+
+    LiteLLM's own ``get_llm_provider`` is not asked, as it prints advice to the screen about names it does not know.
+    What it makes of addresses and settings is learnt when the request goes out.
+
+    Raises:
+        LookupError: the name says nothing.
+    """
     import litellm  # noqa: PLC0415  # a call is under way, so it is imported; we never import it first
 
-    try:
-        bare, found, *_ = litellm.get_llm_provider(model, custom_llm_provider=provider, api_base=base)
-    except Exception:  # noqa: BLE001  # LiteLLM raises for names it does not know; the call itself will say so
-        return model, provider
-    return bare, found
+    if provider is not None:
+        return model.removeprefix(f"{provider}/"), provider
+    prefix, slash, bare = model.partition("/")
+    if slash and prefix in litellm.provider_list:
+        return bare, prefix
+    prices = cast("Mapping[str, Mapping[str, str]]", litellm.model_cost)  # pyright: ignore[reportUnknownMemberType]
+    listed = prices[model]["litellm_provider"]
+    return model, "vertex_ai" if listed.startswith("vertex_ai-") else listed
 
 
 @functools.lru_cache(maxsize=256)
