@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 import litellm
 import litellm.main
@@ -65,7 +66,10 @@ BUILT_BEFORE = litellm.Router(model_list=[])
 
 
 class OwnRouter(litellm.Router):
-    """A user's subclass, made before callspan is on."""
+    """A user's subclass, made before callspan is on, which adds to a method of its own."""
+
+    async def acompletion(self, *args: Any, **kwargs: Any) -> Any:
+        return await super().acompletion(*args, **kwargs, user="somebody")
 
 
 # Not Router.text_completion: LiteLLM's own hands the group's name to the provider, in every version tried.
