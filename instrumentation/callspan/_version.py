@@ -1,5 +1,8 @@
 """The version of callspan, read from the installed distribution."""
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
-__version__ = version("callspan")
+try:
+    __version__ = version("callspan")
+except PackageNotFoundError:  # bundled into a program without its metadata
+    __version__ = "unknown"
