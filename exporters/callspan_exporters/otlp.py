@@ -3,6 +3,7 @@
 Configured by ``OTEL_EXPORTER_OTLP_*`` as https://opentelemetry.io/docs/specs/otel/protocol/exporter/ says.
 """
 
+import hashlib
 import importlib
 import logging
 import os
@@ -26,6 +27,7 @@ _DEFAULT_ENDPOINTS: Final = {HTTP: "http://localhost:4318", GRPC: "http://localh
 _TRACES_PATH: Final = "v1/traces"
 _DEFAULT_TIMEOUT_S: Final = 10.0
 _LEAST_MILLISECONDS: Final = 1000.0
+_LONGEST_WORD: Final = 15
 _COMPRESSIONS: Final = ("none", "gzip", "deflate")
 
 
@@ -84,7 +86,7 @@ class OTLPDestination:
         address = parts.netloc.rpartition("@")[2]
         if self.protocol == GRPC:
             return f"otlp {'grpc' if parts.scheme == 'http' else 'grpcs'}://{address}"
-        return f"otlp {parts.scheme}://{address}{parts.path}"
+        return f"otlp {parts.scheme}://{address}{'/'.join(_without_key(segment) for segment in parts.path.split('/'))}"
 
     def connect(self) -> Transport:
         """Return a way to it. Reads the certificates.
@@ -119,6 +121,13 @@ class OTLPDestination:
         from callspan_exporters._grpc import channel_credentials  # noqa: PLC0415
 
         return channel_credentials(self.certificate, self.client_key, self.client_certificate)
+
+
+def _without_key(segment: str) -> str:
+    """Return a segment of a path, or what stands for it where it may be a key: some backends have theirs there."""
+    if len(segment) <= _LONGEST_WORD:
+        return segment
+    return f"~{hashlib.sha256(segment.encode()).hexdigest()[:8]}"
 
 
 def endpoint_is_explicit() -> bool:

@@ -140,13 +140,20 @@ def test_no_secret_and_no_prompt_reaches_the_disk(upstream: OpenAIUpstream, spoo
     env = {
         "OPENAI_BASE_URL": upstream.base_url,
         "OPENAI_API_KEY": "sk-of-the-user-0123456789",
-        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://user:password-of-the-url@127.0.0.1:9",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://user:password-of-the-url@127.0.0.1:9/key-in-the-path-0123456789",
         "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20token-of-the-header",
     }
     done = run_python(program, env=env)
     written = b"".join(file.read_bytes() for file in spool_dir.rglob("*") if file.is_file())
     assert b"gpt-4o-mini" in written
-    for secret in ("sk-of-the-user", "password-of-the-url", "token-of-the-header", "swordfish", "Hello from loopback"):
+    for secret in (
+        "sk-of-the-user",
+        "password-of-the-url",
+        "key-in-the-path",
+        "token-of-the-header",
+        "swordfish",
+        "Hello from loopback",
+    ):
         assert secret.encode() not in written
         assert secret not in done.stderr
         assert not [name for name in map(str, spool_dir.rglob("*")) if secret in name]

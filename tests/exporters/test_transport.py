@@ -199,6 +199,9 @@ def test_settings_by_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_identities_hold_no_secret() -> None:
     """What names a destination on disk has neither password nor query, and tells protocols apart."""
     assert OTLPDestination("https://u:p@h:1/v1/traces?key=k").identity == "otlp https://h:1/v1/traces"
+    of_one_key = OTLPDestination("https://h/v1/otlp/ZaVnC4dhaV2spqTz0").identity
+    assert "ZaVnC4" not in of_one_key
+    assert of_one_key != OTLPDestination("https://h/v1/otlp/ZaVnC4dhaV2spqTz1").identity
     assert OTLPDestination("http://h:1", protocol=GRPC).identity == "otlp grpc://h:1"
     assert OTLPDestination("https://h:1", protocol=GRPC).identity == "otlp grpcs://h:1"
 
