@@ -1,5 +1,6 @@
 """What every test stands on: an environment that is its own, and servers on loopback."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,3 +63,8 @@ def otlp_grpc_receiver() -> Iterator[OtlpGrpcReceiver]:
     """A receiver of spans by OTLP/gRPC."""
     with OtlpGrpcReceiver() as server:
         yield server
+
+
+def pytest_unconfigure() -> None:
+    """Let the closing line be the last: LiteLLM leaves aiohttp sessions open, which asyncio reports at exit."""
+    logging.getLogger("asyncio").disabled = True
