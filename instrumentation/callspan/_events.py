@@ -6,7 +6,10 @@ OTEP 4430 means to deprecate the Span Events API in favour of log-based events; 
 from opentelemetry.trace import Span
 from opentelemetry.util.types import Attributes
 
+from callspan._guard import guarded
 
+
+@guarded
 def emit(span: Span, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
     """Add an event to ``span`` at the time it happened.
 

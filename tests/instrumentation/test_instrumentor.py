@@ -9,7 +9,7 @@ from pathlib import Path
 import litellm
 import litellm.router
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 import callspan
 from callspan._litellm.seams import Patches, litellm_seams
@@ -181,7 +181,7 @@ def test_a_stream_kept_to_the_end_of_the_process_still_ends(tmp_path: Path) -> N
     program = """
         import callspan, litellm
         from opentelemetry import trace
-        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
         from opentelemetry.sdk.trace.export import ConsoleSpanExporter, BatchSpanProcessor
         provider = TracerProvider()
         provider.add_span_processor(BatchSpanProcessor(ConsoleSpanExporter()))
@@ -211,3 +211,19 @@ def test_uninstrument_leaves_the_opentelemetry_api_as_it_was() -> None:
     provider = "_TRACER_PROVIDER"  # the SDK that was set up stays: spans that have ended are still to be delivered
     expected = f"['{provider}', '_set_tracer_provider'] ['{provider}']\n"
     assert run_python(program).stdout == expected * 2
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_a_span_processor_that_raises_does_not_reach_the_caller(
+    stream: bool, spans: Spans, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The SDK lets a processor's exception through to whoever ends a span; LiteLLM's caller must not meet it."""
+
+    class Raises(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            raise RuntimeError("a broken processor")
+
+    callspan._guard._reported.clear()
+    spans.provider.add_span_processor(Raises())
+    assert calls.make(litellm.completion, **calls.CHAT, stream=stream)
+    assert "a broken processor" in caplog.text

@@ -73,6 +73,8 @@ class Call:
         elif self.invocation.open:
             self._end(outcome, response=self._stream_result())
 
+    # A span processor of the application's may raise when a span ends: that too stops at our boundary.
+    @guarded
     def _end(self, outcome: str, failure: Failure | None = None, response: object = None) -> None:
         self.invocation.end(outcome, self._attributes(response), failure)
 

@@ -14,8 +14,8 @@ from opentelemetry import context as otel_context
 from callspan import semconv
 from callspan._events import emit
 from callspan._guard import guarded
-from callspan._invocation import Invocation, current_invocation, deactivate, step_outside
-from callspan._litellm.request import Attributes, provider_attributes, server_attributes
+from callspan._invocation import Attributes, Invocation, current_invocation, deactivate, step_outside
+from callspan._litellm.request import provider_attributes, server_attributes
 from callspan._litellm.untyped import read
 
 Args = tuple[Any, ...]
@@ -44,10 +44,7 @@ def wrap_post_call(wrapped: Callable[..., Any], _instance: object, args: Args, k
 
 def wrap_callbacks(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
     """Wrapper of a function of LiteLLM's that runs users' callbacks."""
-    invocation = current_invocation()
-    if invocation is None:
-        return wrapped(*args, **kwargs)
-    return _call_outside(wrapped, args, kwargs)
+    return wrapped(*args, **kwargs) if current_invocation() is None else _call_outside(wrapped, args, kwargs)
 
 
 def wrap_async_callbacks(
@@ -80,6 +77,8 @@ def wrap_run_async_function(wrapped: Callable[..., Any], _instance: object, args
 
     LiteLLM drops the context there, so that attempts would be traces of their own.
     """
+    if not args:
+        return wrapped(*args, **kwargs)
     function, *rest = args
     here = otel_context.get_current()
 

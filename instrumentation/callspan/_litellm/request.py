@@ -8,10 +8,9 @@ from urllib.parse import urlsplit
 from opentelemetry.util.types import AttributeValue
 
 from callspan import semconv
+from callspan._invocation import Attributes
 from callspan._litellm.operations import Operation
 from callspan._litellm.untyped import as_items, as_mapping
-
-Attributes = dict[str, AttributeValue]
 
 PROVIDER_NAMES: Final[Mapping[str, str]] = {
     "azure": "azure.ai.openai",

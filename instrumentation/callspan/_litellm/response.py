@@ -2,12 +2,9 @@
 
 from typing import Final
 
-from opentelemetry.util.types import AttributeValue
-
 from callspan import semconv
+from callspan._invocation import Attributes
 from callspan._litellm.untyped import as_items, fields_of, read
-
-Attributes = dict[str, AttributeValue]
 
 _COST_CURRENCY: Final = "USD"  # LiteLLM's price list knows no other
 

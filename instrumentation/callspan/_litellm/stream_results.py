@@ -11,7 +11,8 @@ from typing import Any
 
 from callspan import semconv
 from callspan._guard import guarded
-from callspan._litellm.response import Attributes, cost_attributes, hidden_attributes, response_attributes
+from callspan._invocation import Attributes
+from callspan._litellm.response import cost_attributes, hidden_attributes, response_attributes
 from callspan._litellm.untyped import as_items, as_mapping, read
 
 
