@@ -4,24 +4,36 @@
 ``opentelemetry-instrument`` and ``callspan.instrument()`` do.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from callspan_exporters._processor import DurableSpanProcessor
+    from callspan_exporters._durable import DurableSpanProcessor
     from callspan_exporters._setup import ensure_delivery, pre_instrument, stop_watching
     from callspan_exporters.otlp import OTLPDestination
+    from callspan_exporters.span_exporter import SpanExporterDestination
 
-__all__ = ["DurableSpanProcessor", "OTLPDestination", "ensure_delivery", "pre_instrument", "stop_watching"]
+__all__ = [
+    "DurableSpanProcessor",
+    "OTLPDestination",
+    "SpanExporterDestination",
+    "ensure_delivery",
+    "pre_instrument",
+    "stop_watching",
+]
+
+_HOMES = {
+    "DurableSpanProcessor": "_durable",
+    "OTLPDestination": "otlp",
+    "SpanExporterDestination": "span_exporter",
+    "ensure_delivery": "_setup",
+    "pre_instrument": "_setup",
+    "stop_watching": "_setup",
+}
 
 
 def __getattr__(name: str) -> Any:
     # Not at import: `callspan show` reads a spool, and needs neither an SDK nor an HTTP client for it.
-    if name in ("ensure_delivery", "pre_instrument", "stop_watching"):
-        from callspan_exporters import _setup as module  # noqa: PLC0415
-    elif name == "DurableSpanProcessor":
-        from callspan_exporters import _processor as module  # noqa: PLC0415
-    elif name == "OTLPDestination":
-        from callspan_exporters import otlp as module  # noqa: PLC0415
-    else:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(module, name)
+    return getattr(importlib.import_module(f"callspan_exporters.{_HOMES[name]}"), name)

@@ -9,7 +9,8 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from callspan_exporters._delivery import Delivery
 from callspan_exporters._destinations import Destinations
-from callspan_exporters._processor import DurableSpanProcessor
+from callspan_exporters._durable import DurableSpanProcessor
+from callspan_exporters._processor import StoringSpanProcessor
 from callspan_exporters._stock import NotCarriedOverError, destination_of, stock_exporter
 
 _logger = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ _MARK: Final = "_callspan_processor"
 _PATIENCE_S: Final = 1.0
 
 
-class AttachedProcessor(DurableSpanProcessor):
+class AttachedProcessor(StoringSpanProcessor):
     """Our processor on one provider. Notices processors that are added after it."""
 
     def __init__(self, delivery: Delivery, destinations: Destinations, provider: Any) -> None:
@@ -57,6 +58,9 @@ class AttachedProcessor(DurableSpanProcessor):
                     )
 
     def _take_place(self, processor: SpanProcessor) -> None:
+        if isinstance(processor, DurableSpanProcessor):
+            self._destinations.leave_to(processor.destinations)
+            return
         exporter = stock_exporter(processor)
         if exporter is None or "on_end" in vars(processor):
             return

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from opentelemetry.metrics import MeterProvider
+
+from callspan_exporters._metrics import DeliveryMetrics, Figures
 from callspan_exporters._outcome import Destination
 from callspan_exporters._sender import Sender
 from callspan_exporters._settings import BatchSettings
-from callspan_exporters._spool import DeadLetters, Limits, Spool, left_for_any
+from callspan_exporters._spool import AFTER_SHUTDOWN, DeadLetters, Limits, Spool, left_for_any
 
 _PATIENCE_WITH_KNOWN_DOWN_S: Final = 0.5
 _PATIENCE_WITH_THREADS_S: Final = 0.2
@@ -30,6 +33,8 @@ class Delivery:
         limits: Limits,
         settings: BatchSettings,
         exit_budget_s: float,
+        meter_provider: MeterProvider | None = None,
+        component_type: str = "callspan_span_processor",
     ) -> None:
         """Touch neither disk nor network, and start no thread.
 
@@ -39,20 +44,33 @@ class Delivery:
             limits: how much the spool may hold.
             settings: how spans are batched.
             exit_budget_s: how long exit may be held up, in seconds.
+            meter_provider: of the metrics about it; by default the global one, now or later.
+            component_type: what the metrics call it.
         """
         self.spool = Spool(root, limits, [destination.identity for destination in destinations])
         self._settings = settings
         self._exit_budget_s = exit_budget_s
         self._dead_letters = DeadLetters(root, limits.max_age_s)
+        self._metrics = DeliveryMetrics(meter_provider, component_type)
         self._senders = [self._sender(destination) for destination in destinations]
+        self._metrics.observe(self)
         self._started = False
         self._unsent = 0
-        self._exited = False
+        self._shut = False
+        self._all_sent = True
+        self._sent_by_shutdown = 0
+        self._shutting = threading.Lock()
         _instances.add(self)
 
     def append(self, resource: bytes, scope: bytes, span: bytes) -> None:
-        """Store a span and return. What sends it is woken when a batch is full."""
+        """Store a span and return. What sends it is woken when a batch is full.
+
+        After :meth:`shutdown` the next process with the same destination sends it, unless there is no disk to keep it.
+        """
         if not self._senders:
+            return
+        if self._shut and self.spool.root is None:
+            self.spool.drop(AFTER_SHUTDOWN)
             return
         self.spool.append(resource, scope, span)
         # Not synchronised: a count that is lost costs a wake-up, which the schedule makes good.
@@ -64,8 +82,14 @@ class Delivery:
         if not self._started:
             self.start()
 
+    def drop(self, reason: str) -> None:
+        """Count a span that ended and could not be stored."""
+        self.spool.drop(reason)
+
     def start(self) -> None:
-        """Start the senders."""
+        """Start the senders, unless they were shut down."""
+        if self._shut:
+            return
         self._started = True
         for sender in self._senders:
             sender.start()
@@ -110,6 +134,18 @@ class Delivery:
         if self._started:
             self.start()
 
+    @property
+    def figures(self) -> Figures:
+        """What became of the spans of this process, as its span processor's metrics have it."""
+        spool = self.spool
+        if self._shut:  # what waited then waits for another process
+            return Figures(spool.stored, spool.stored - self._sent_by_shutdown, spool.tally.drops())
+        return Figures(spool.stored, self._waiting(), spool.tally.drops())
+
+    def _waiting(self) -> int:
+        waiting = (sum(log.pending for log in self.spool.backlogs(name)) for name in self.spool.destinations)
+        return max(waiting, default=0)
+
     def force_flush(self, timeout_s: float) -> bool:
         """Send what this process has stored so far.
 
@@ -120,38 +156,59 @@ class Delivery:
 
     def flush_at_shutdown(self) -> bool:
         """Flush within the exit budget: what is spent here is not there any more at exit."""
-        if self._exited:
-            return all(sender.pending == 0 for sender in self._senders)
+        if self._shut:
+            return self._all_sent
         started = time.monotonic()
         delivered = self._flush(started + self._exit_budget_s, everything=False, hurried=True)
         self._exit_budget_s = max(0.0, self._exit_budget_s - (time.monotonic() - started))
         return delivered
 
-    def exit(self) -> None:
-        """Send what can be sent within the exit budget, leave the rest, and say so in one line."""
+    @property
+    def pending(self) -> int:
+        """How many spans wait for the destination that most wait for, in what this process holds."""
+        return max((sender.pending for sender in self._senders), default=0)
+
+    def shutdown(self, timeout_s: float | None = None) -> bool:
+        """Send what can be sent in time, leave the rest, say so in one line, and send nothing more.
+
+        Args:
+            timeout_s: how long that may take, in seconds; the exit budget by default.
+
+        Returns:
+            Whether every destination has acknowledged or refused all that this process has stored.
+        """
+        with self._shutting:
+            if not self._shut:
+                self._shut_down(time.monotonic() + (self._exit_budget_s if timeout_s is None else timeout_s))
+            return self._all_sent
+
+    def _shut_down(self, deadline: float) -> None:
         root = self.spool.root
-        if not self._started and (root is None or not left_for_any(root, self.spool.destinations)):
-            return
-        deadline = time.monotonic() + self._exit_budget_s
-        self._flush(deadline, everything=True, hurried=True)
-        self._exited = True
+        if self._started or (root is not None and left_for_any(root, self.spool.destinations)):
+            self._flush(deadline, everything=True, hurried=True)
+        self._shut = True
+        self._all_sent = self.pending == 0
+        self._sent_by_shutdown = self.spool.stored - self._waiting()
         self._say_what_is_kept()
         stopped = [sender.stop(_PATIENCE_WITH_THREADS_S if sender.pending == 0 else 0.0) for sender in self._senders]
         # A thread that is still waiting for an answer may come back to the files; the kernel lets go of them.
         if all(stopped):
             self.spool.close()
+        for sender in self._senders:
+            sender.destination.shutdown()
 
     def after_fork_in_child(self) -> None:
         """Begin anew, with nothing of the parent's."""
         self._started = False
         self._unsent = 0
-        self._exited = False
+        self._shutting = threading.Lock()
         self.spool.after_fork_in_child()
         for sender in self._senders:
             sender.after_fork_in_child()
 
     def _sender(self, destination: Destination) -> Sender:
-        return Sender(destination, self.spool, self._settings, self._dead_letters)
+        metrics = self._metrics.of_exporter(destination.component_type)
+        return Sender(destination, self.spool, self._settings, self._dead_letters, metrics)
 
     def _flush(self, deadline: float, *, everything: bool, hurried: bool = False) -> bool:
         flushes = [

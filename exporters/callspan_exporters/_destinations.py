@@ -2,9 +2,11 @@
 
 import logging
 import os
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from callspan_exporters._delivery import Delivery
+from callspan_exporters._outcome import Destination
 from callspan_exporters._sdk import otlp_is_wanted
 from callspan_exporters.environment_variables import CALLSPAN_DESTINATIONS
 from callspan_exporters.otlp import OTLPDestination, endpoint_is_explicit
@@ -59,7 +61,7 @@ class Destinations:
     def take_over(self, destination: OTLPDestination) -> None:
         """Send to where a stock exporter sent, in its place."""
         default = self._default
-        if default is not None and (not self._explicit or _host(default.endpoint) == _host(destination.endpoint)):
+        if default is not None and (not self._explicit or self._is_default(destination.endpoint)):
             self._default = None
             self._delivery.replace(default, destination)
         else:
@@ -74,9 +76,21 @@ class Destinations:
                 _host(endpoint),
                 why,
             )
-        default = self._default
-        if default is not None and (not self._explicit or _host(default.endpoint) == _host(endpoint)):
-            self._default = None
+        if not self._explicit or self._is_default(endpoint):
+            self._give_up_default()
+
+    def leave_to(self, destinations: Iterable[Destination]) -> None:
+        """Leave to a span processor of ours, which the application has added, what it sends to itself."""
+        for destination in destinations:
+            if isinstance(destination, OTLPDestination) and self._is_default(destination.endpoint):
+                self._give_up_default()
+
+    def _is_default(self, endpoint: str) -> bool:
+        return self._default is not None and _host(self._default.endpoint) == _host(endpoint)
+
+    def _give_up_default(self) -> None:
+        default, self._default = self._default, None
+        if default is not None:
             self._delivery.remove(default)
 
 

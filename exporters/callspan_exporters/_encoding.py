@@ -7,6 +7,7 @@ where the official encoder loses something or raises:
 * text with halves of surrogate pairs is repaired (`callspan_exporters._wire.utf8`) instead of dropped;
 * an integer that 64 bits cannot hold becomes its digits, and any other value that OTLP cannot hold its ``str()``;
 * ``None`` inside a sequence is kept with every SDK (that of 1.40 drops the whole attribute);
+* the low 8 bits of ``flags`` are the W3C trace flags of the span, or of the linked span, as ``trace.proto`` has it;
 * what is nested deeper than readers accept becomes text;
 * a span with a broken part (no context, a time before 1970) is written without that part.
 
@@ -32,11 +33,20 @@ _logger = logging.getLogger(__name__)
 _MAX_UINT32: Final = (1 << 32) - 1
 _MAX_UINT64: Final = (1 << 64) - 1
 
-# Flags 0x100 "is-remote is known" and 0x200 "is remote"; the W3C flags below them are left unset as officially.
-_FLAGS_LOCAL: Final = b"\x85\x01\x00\x01\x00\x00"
-_FLAGS_REMOTE: Final = b"\x85\x01\x00\x03\x00\x00"
-_LINK_FLAGS_LOCAL: Final = b"\x35\x00\x01\x00\x00"
-_LINK_FLAGS_REMOTE: Final = b"\x35\x00\x03\x00\x00"
+_W3C_FLAGS: Final = 0xFF
+_LOCAL: Final = 0x100  # "is-remote is known"
+_REMOTE: Final = 0x300  # and "is remote": of a span's parent, or of a linked span
+
+
+def _flags(tag: bytes, remote: int) -> list[bytes]:
+    """Return the field for each value that the W3C flags below the others may have."""
+    return [tag + (w3c | remote).to_bytes(4, "little") for w3c in range(_W3C_FLAGS + 1)]
+
+
+_FLAGS_LOCAL: Final = _flags(b"\x85\x01", _LOCAL)
+_FLAGS_REMOTE: Final = _flags(b"\x85\x01", _REMOTE)
+_LINK_FLAGS_LOCAL: Final = _flags(b"\x35", _LOCAL)
+_LINK_FLAGS_REMOTE: Final = _flags(b"\x35", _REMOTE)
 
 _KINDS: Final = {
     SpanKind.INTERNAL: b"\x30\x01",
@@ -112,11 +122,13 @@ def _identity(span: ReadableSpan) -> bytes:
 
 
 def _parent(span: ReadableSpan) -> bytes:
+    context: SpanContext | None = span.get_span_context()
+    w3c = context.trace_flags & _W3C_FLAGS if context is not None else 0
     parent = span.parent
     if parent is None:
-        return _FLAGS_LOCAL
+        return _FLAGS_LOCAL[w3c]
     flags = _FLAGS_REMOTE if parent.is_remote else _FLAGS_LOCAL
-    return b"\x22\x08" + parent.span_id.to_bytes(8, "big") + flags
+    return b"\x22\x08" + parent.span_id.to_bytes(8, "big") + flags[w3c]
 
 
 def _name_and_kind(span: ReadableSpan) -> bytes:
@@ -156,7 +168,7 @@ def _links(span: ReadableSpan) -> bytes:
         context = link.context
         body = b"\x0a\x10" + context.trace_id.to_bytes(16, "big") + b"\x12\x08" + context.span_id.to_bytes(8, "big")
         body += attributes(b"\x22", _plain(link.attributes)) + _count(b"\x28", link.dropped_attributes)
-        body += _LINK_FLAGS_REMOTE if context.is_remote else _LINK_FLAGS_LOCAL
+        body += (_LINK_FLAGS_REMOTE if context.is_remote else _LINK_FLAGS_LOCAL)[context.trace_flags & _W3C_FLAGS]
         parts += (b"\x6a", varint(len(body)), body)
     if dropped := span.dropped_links:
         parts.append(_count(b"\x70", dropped))

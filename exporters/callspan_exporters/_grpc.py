@@ -11,7 +11,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from callspan_exporters._encoded import EncodedSpan
 from callspan_exporters._encoding import frame_request
 from callspan_exporters._outcome import Outcome, Verdict
-from callspan_exporters._transport import partial
+from callspan_exporters._transport import CHECK_ENDPOINT, CHECK_HEADERS, partial
 
 # The first channel imports these otherwise, in a sender's thread: see _transport.
 IMPORTED_FOR_SENDERS: Final = tuple(map(importlib.import_module, ("grpc.experimental", "grpc._channel")))
@@ -31,6 +31,11 @@ _RETRIED: Final = frozenset(
         grpc.StatusCode.UNKNOWN,
     }
 )
+_FIXES: Final = {
+    grpc.StatusCode.UNAUTHENTICATED: CHECK_HEADERS,
+    grpc.StatusCode.PERMISSION_DENIED: CHECK_HEADERS,
+    grpc.StatusCode.UNIMPLEMENTED: CHECK_ENDPOINT,
+}
 _OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
     # We wait ourselves; by default a channel refuses for up to two minutes to look whether the server is back.
@@ -77,7 +82,7 @@ class GrpcTransport:
             return _failure(error)
         except ValueError:
             # Not what it says: that would be the metadata, and thereby a key.
-            return Outcome(Verdict.HELD, "a header that gRPC does not allow", reached=False)
+            return Outcome(Verdict.HELD, "a header that gRPC does not allow", reached=False, fix=CHECK_HEADERS)
         return partial(answer)
 
     def close(self) -> None:
@@ -94,9 +99,9 @@ def _failure(error: Any) -> Outcome:
     if code in _REJECTED:
         return Outcome(Verdict.REJECTED, reason)
     if code not in _RETRIED:
-        return Outcome(Verdict.HELD, reason)
+        return Outcome(Verdict.HELD, reason, fix=_FIXES.get(code, ""))
     if code is grpc.StatusCode.UNAVAILABLE and "onnect" in details:
-        return Outcome(Verdict.RETRY, _short(details), reached=False)
+        return Outcome(Verdict.RETRY, _short(details), reached=False, fix=CHECK_ENDPOINT)
     reached = code is not grpc.StatusCode.DEADLINE_EXCEEDED
     return Outcome(Verdict.RETRY, reason, reached=reached, retry_after_s=_retry_after_s(error))
 

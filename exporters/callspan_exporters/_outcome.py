@@ -33,6 +33,7 @@ class Outcome:
         reached: whether there was an answer at all.
         retry_after_s: how long the destination asks to be left alone, in seconds, if it does.
         refused: how many spans of a delivered batch the destination did not take.
+        fix: for people: what may mend it, naming the setting.
     """
 
     verdict: Verdict
@@ -40,6 +41,7 @@ class Outcome:
     reached: bool = True
     retry_after_s: float | None = None
     refused: int = 0
+    fix: str = ""
 
 
 class Transport(Protocol):
@@ -68,6 +70,11 @@ class Destination(Protocol):
     @property
     def timeout_s(self) -> float: ...
 
+    @property
+    def component_type(self) -> str:
+        """What kind of exporter it is, as ``otel.component.type`` has it."""
+        ...
+
     def connect(self) -> Transport:
         """Return a way to it. Called in the thread that will use it; imports nothing.
 
@@ -76,10 +83,18 @@ class Destination(Protocol):
         """
         ...
 
+    def shutdown(self) -> None:
+        """Let go of what was not made by `connect`. Nothing is sent any more. Never raises."""
+        ...
+
 
 class Sink(Protocol):
     """Where a sender reports spans that a destination refused for good."""
 
     def refused(self, destination: str, span: EncodedSpan, reason: str) -> None:
         """Keep a refused span, with who refused it and why."""
+        ...
+
+    def refused_some(self, destination: str, count: int, reason: str) -> None:
+        """Keep why so many spans were refused, where the destination does not say which."""
         ...

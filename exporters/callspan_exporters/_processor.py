@@ -1,4 +1,4 @@
-"""The span processor: an ended span is encoded and stored before ``on_end`` returns."""
+"""What all our span processors do: an ended span is encoded and stored before ``on_end`` returns."""
 
 import logging
 from typing import Final
@@ -10,6 +10,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from callspan_exporters._delivery import Delivery
 from callspan_exporters._encoding import encode_resource, encode_scope, encode_span
+from callspan_exporters._spool import UNSTORABLE
 
 _logger = logging.getLogger(__name__)
 
@@ -17,11 +18,8 @@ _MAX_CACHED: Final = 1024
 _DEFAULT_FLUSH_MILLIS: Final = 30000
 
 
-class DurableSpanProcessor(SpanProcessor):
-    """Stores every sampled span on disk as it ends, and has it delivered from there.
-
-    Once ``on_end`` has returned, the span survives the death of the process.
-    """
+class StoringSpanProcessor(SpanProcessor):
+    """Stores every sampled span as it ends. What sends it may be shared."""
 
     def __init__(self, delivery: Delivery) -> None:
         """Process spans for a delivery, which several processors may share.
@@ -49,14 +47,13 @@ class DurableSpanProcessor(SpanProcessor):
             known_scope = self._scopes.get(id(scope)) or self._encoded_scope(scope)
             self._delivery.append(known_resource[1], known_scope[1], encode_span(span))
         except Exception:  # the application is never hurt
+            self._delivery.drop(UNSTORABLE)
             if not self._failed:
                 self._failed = True
-                _logger.exception("A span could not be stored, and is lost; further ones are not reported")
+                _logger.exception("A span could not be stored and is lost; further ones are counted, not reported")
 
     def shutdown(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]  that of the SDK returns nothing
-        """Send what is pending within the exit budget.
-
-        A span that ends later is stored all the same, and sent by the next process with the same destination.
+        """Send what is pending within the exit budget. Other processors may still be at it.
 
         Returns:
             Whether every destination has acknowledged or refused all that was stored.

@@ -5,13 +5,14 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
 from typing import Final
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
+from callspan import semconv
 from callspan_exporters._backoff import Backoff
 from callspan_exporters._flush import Flush
+from callspan_exporters._metrics import ExporterMetrics
 from callspan_exporters._outcome import Destination, Outcome, Sink, Transport, Verdict
 from callspan_exporters._settings import BatchSettings
 from callspan_exporters._spool import Backlog, Spool, StoredSpan
@@ -29,11 +30,14 @@ _MAX_REQUEST_BYTES: Final = 3 << 20
 class Sender:
     """One destination's thread and connection. Started by the first span, stopped at exit, begun anew in a child."""
 
-    def __init__(self, destination: Destination, spool: Spool, settings: BatchSettings, sink: Sink) -> None:
+    def __init__(
+        self, destination: Destination, spool: Spool, settings: BatchSettings, sink: Sink, metrics: ExporterMetrics
+    ) -> None:
         self.destination = destination
         self._spool = spool
         self._settings = settings
         self._sink = sink
+        self._metrics = metrics
         self._abandoned: list[Transport | None] = []
         self._transport: Transport | None = None
         self._reset()
@@ -118,6 +122,8 @@ class Sender:
         self._backoff = Backoff()
         self._adopt_at = 0.0
         self._inline_until: float | None = None
+        self._export_began: float | None = None
+        self._metrics.reset()
 
     def _run(self) -> None:
         self._inline_until = None
@@ -167,6 +173,8 @@ class Sender:
         if now or time.monotonic() >= self._adopt_at:
             self._adopt_at = time.monotonic() + _ADOPT_EVERY_S
             self._spool.adopt()
+        else:
+            self._spool.leave_removed_directory()
 
     def _backlogs(self, *, everything: bool) -> list[Backlog]:
         return [*self._spool.backlogs(self.destination.identity), *(self._adopted() if everything else [])]
@@ -209,6 +217,7 @@ class Sender:
             if not expired:
                 return batch
             backlog.settle(expired[-1], expired=len(expired))
+            self._metrics.failed[semconv.ERROR_TYPE_EXPIRED] += len(expired)
         return []
 
     def _send(self, backlog: Backlog, batch: list[StoredSpan]) -> bool:
@@ -229,27 +238,45 @@ class Sender:
                 parts.extendleft((part[len(part) // 2 :], part[: len(part) // 2]))
         return True
 
-    def _attempt(self, part: Iterable[StoredSpan]) -> Outcome:
+    def _attempt(self, part: list[StoredSpan]) -> Outcome:
+        if self._export_began is None:
+            self._export_began = time.monotonic()
         if self._transport is None:
             try:
                 self._transport = self.destination.connect()
             except Exception as error:  # noqa: BLE001  whatever is wrong with what was configured
                 return Outcome(Verdict.HELD, described(error), reached=False)
-        timeout_s = self.destination.timeout_s
+        timeout_s = min(self.destination.timeout_s, self._settings.export_timeout_s)
         if self._inline_until is not None:  # it is the application that waits
             timeout_s = max(_SHORTEST_REQUEST_S, min(timeout_s, self._inline_until - time.monotonic()))
-        return self._transport.send([span.encoded for span in part], timeout_s)
+        self._metrics.in_flight = len(part)
+        try:
+            return self._transport.send([span.encoded for span in part], timeout_s)
+        finally:
+            self._metrics.in_flight = 0
 
     def _delivered(self, backlog: Backlog, part: list[StoredSpan], outcome: Outcome) -> None:
         refused = min(outcome.refused, len(part))
         backlog.settle(part[-1], delivered=len(part) - refused, rejected=refused)
+        self._metrics.delivered += len(part) - refused
+        self._concluded(refused, outcome.reason)
         if refused:
-            self.troubles.refused(refused, outcome.reason)
+            self._sink.refused_some(self.destination.identity, refused, outcome.reason)
+        self.troubles.took()
 
     def _refused(self, backlog: Backlog, span: StoredSpan, reason: str) -> None:
         self._sink.refused(self.destination.identity, span.encoded, reason)
         backlog.settle(span, rejected=1)
-        self.troubles.refused(1, reason)
+        self._concluded(1, reason)
+
+    def _concluded(self, refused: int, reason: str) -> None:
+        """Note that a part of a batch has come to its end."""
+        now = time.monotonic()
+        began, self._export_began = self._export_began or now, None
+        self._metrics.concluded(now - began, semconv.ERROR_TYPE_REJECTED if refused else "")
+        if refused:
+            self._metrics.failed[semconv.ERROR_TYPE_REJECTED] += refused
+            self.troubles.refused(refused, reason)
 
     def _failed(self, outcome: Outcome) -> None:
         self.troubles.failed(outcome, self.pending)

@@ -6,7 +6,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 from opentelemetry import trace
@@ -15,16 +14,12 @@ from callspan_exporters import _sdk
 from callspan_exporters._attach import attach
 from callspan_exporters._delivery import Delivery
 from callspan_exporters._destinations import Destinations, named_destinations
-from callspan_exporters._settings import BatchSettings, exit_budget_s
-from callspan_exporters._spool import Limits, spool_directory
-from callspan_exporters.environment_variables import CALLSPAN_SPOOL, CALLSPAN_SPOOL_DIR
+from callspan_exporters._settings import BatchSettings, exit_budget_s, limits, spool_root
 from callspan_exporters.otlp import OTLPDestination
 
 _logger = logging.getLogger(__name__)
 
 _OURS: Final = "callspan"
-_OFF: Final = frozenset({"off", "false", "0", "no"})
-_ON: Final = frozenset({"", "on", "true", "1", "yes"})
 
 
 def pre_instrument() -> None:
@@ -90,11 +85,12 @@ class _Composition:
         if not named_destinations():
             return
         default = OTLPDestination.from_environment()
+        settings = BatchSettings.from_environment()
         self._delivery = Delivery(
             [default],
-            root=_root(),
-            limits=Limits.from_environment(),
-            settings=BatchSettings.from_environment(),
+            root=spool_root(),
+            limits=limits(settings),
+            settings=settings,
             exit_budget_s=exit_budget_s(),
         )
         self._destinations = Destinations(self._delivery, default)
@@ -131,25 +127,9 @@ class _Composition:
 
     def _exit(self) -> None:
         if self._delivery is not None:
-            self._delivery.exit()
+            self._delivery.shutdown()
         if self._default_provider is not None:
             self._default_provider.shutdown()
-
-
-def _root() -> Path | None:
-    """Return the spool's directory, None where spans are kept in memory."""
-    value = os.environ.get(CALLSPAN_SPOOL, "").strip().lower()
-    if value in _OFF:
-        return None
-    if value not in _ON:
-        _logger.warning("%s=%r is not understood and is ignored: it is on or off", CALLSPAN_SPOOL, value)
-    try:
-        return spool_directory()
-    except RuntimeError:
-        _logger.warning(
-            "Spans are kept in memory only, because this user has no home directory: set %s", CALLSPAN_SPOOL_DIR
-        )
-        return None
 
 
 def _renew_lock() -> None:

@@ -33,7 +33,12 @@ def stock_exporter(processor: SpanProcessor) -> Any:
     if type(processor) not in (BatchSpanProcessor, SimpleSpanProcessor):
         return None
     exporter: Any = getattr(processor, "span_exporter", None)
-    return exporter if _name(exporter) in (_HTTP_EXPORTER, _GRPC_EXPORTER) else None
+    return exporter if is_stock(exporter) else None
+
+
+def is_stock(exporter: Any) -> bool:
+    """Tell whether an exporter is exactly a stock OTLP exporter, by HTTP or gRPC."""
+    return _name(exporter) in (_HTTP_EXPORTER, _GRPC_EXPORTER)
 
 
 def destination_of(exporter: Any) -> OTLPDestination:

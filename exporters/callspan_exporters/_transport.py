@@ -31,6 +31,12 @@ IMPORTED_FOR_SENDERS: Final = (certifi, httpcore, encodings.idna)
 _RETRIED: Final = frozenset({408, 429, 502, 503, 504})
 _REJECTED: Final = frozenset({400, 422})
 _TOO_LARGE: Final = 413
+
+# What people are told to look at, by the variables that most have set.
+CHECK_ENDPOINT: Final = "Is a collector listening there? OTEL_EXPORTER_OTLP_ENDPOINT says where"
+CHECK_HEADERS: Final = "OTEL_EXPORTER_OTLP_HEADERS holds the key"
+_FIXES: Final = {401: CHECK_HEADERS, 403: CHECK_HEADERS, 404: CHECK_ENDPOINT, 405: CHECK_ENDPOINT}
+
 _MAX_RETRY_AFTER_S: Final = 3600.0
 _FASTEST: Final = 1  # of the levels of compression: the others cost far more than they save
 
@@ -96,14 +102,14 @@ class HttpTransport:
             ):
                 return _outcome(response, _read(response, deadline))
         except httpx.ConnectTimeout:
-            return Outcome(Verdict.RETRY, "no connection in time", reached=False)
+            return Outcome(Verdict.RETRY, "no connection in time", reached=False, fix=CHECK_ENDPOINT)
         except httpx.TimeoutException:
             return Outcome(Verdict.RETRY, "no answer in time", reached=False)
         except httpx.LocalProtocolError:
             # Not what it says: that would be the header, and thereby a key.
-            return Outcome(Verdict.HELD, "a header that HTTP does not allow", reached=False)
+            return Outcome(Verdict.HELD, "a header that HTTP does not allow", reached=False, fix=CHECK_HEADERS)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
-            return Outcome(Verdict.HELD, described(error), reached=False)
+            return Outcome(Verdict.HELD, described(error), reached=False, fix=CHECK_ENDPOINT)
         except (httpx.HTTPError, OSError) as error:
             return _interrupted(error)
 
@@ -115,11 +121,13 @@ class HttpTransport:
 def _interrupted(error: Exception) -> Outcome:
     cause = _cause(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return Outcome(Verdict.HELD, f"its certificate is not trusted: {cause.verify_message}", reached=False)
+        reason = f"its certificate is not trusted: {cause.verify_message}"
+        return Outcome(Verdict.HELD, reason, reached=False, fix="OTEL_EXPORTER_OTLP_CERTIFICATE names what is trusted")
     if isinstance(cause, ssl.SSLError):
         return Outcome(Verdict.HELD, f"no TLS with it: {described(error)}", reached=False)
     # A connection that breaks may be one that was kept alive too long: another attempt may be all it takes.
-    return Outcome(Verdict.RETRY, described(error), reached=not isinstance(error, httpx.ConnectError))
+    down = isinstance(error, httpx.ConnectError)
+    return Outcome(Verdict.RETRY, described(error), reached=not down, fix=CHECK_ENDPOINT if down else "")
 
 
 def _read(response: httpx.Response, deadline: float) -> bytes:
@@ -144,7 +152,8 @@ def _outcome(response: httpx.Response, body: bytes) -> Outcome:
     if status in _REJECTED:
         return Outcome(Verdict.REJECTED, reason)
     retry_after_s = _retry_after_s(response.headers.get("retry-after"))
-    return Outcome(Verdict.RETRY if status in _RETRIED else Verdict.HELD, reason, retry_after_s=retry_after_s)
+    verdict = Verdict.RETRY if status in _RETRIED else Verdict.HELD
+    return Outcome(verdict, reason, retry_after_s=retry_after_s, fix=_FIXES.get(status, ""))
 
 
 def _delivered(body: bytes) -> Outcome:

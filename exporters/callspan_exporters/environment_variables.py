@@ -19,3 +19,6 @@ CALLSPAN_SPOOL_MAX_AGE: Final = "CALLSPAN_SPOOL_MAX_AGE"
 
 CALLSPAN_EXIT_BUDGET: Final = "CALLSPAN_EXIT_BUDGET"
 """How long the process may be held up at exit to send what is pending, in seconds. 5 by default."""
+
+CALLSPAN_SPOOL_FSYNC: Final = "CALLSPAN_SPOOL_FSYNC"
+"""``on``: each span also survives the loss of power, which costs its thread a disk write. ``off`` by default."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from opentelemetry.util.re import parse_env_headers
 
@@ -82,11 +82,18 @@ class OTLPDestination:
     @property
     def identity(self) -> str:
         """What names it on disk and to people: the address without what may be secret in it."""
-        parts = urlsplit(self.endpoint)
-        address = parts.netloc.rpartition("@")[2]
         if self.protocol == GRPC:
-            return f"otlp {'grpc' if parts.scheme == 'http' else 'grpcs'}://{address}"
-        return f"otlp {parts.scheme}://{address}{'/'.join(_without_key(segment) for segment in parts.path.split('/'))}"
+            parts = urlsplit(self.endpoint)
+            return f"otlp {'grpc' if parts.scheme == 'http' else 'grpcs'}://{_host(parts)}"
+        return f"otlp {address_without_secrets(self.endpoint)}"
+
+    @property
+    def component_type(self) -> str:
+        """What the conventions call an exporter like this."""
+        return "otlp_grpc_span_exporter" if self.protocol == GRPC else "otlp_http_span_exporter"
+
+    def shutdown(self) -> None:
+        """Do nothing: connections are the transport's."""
 
     def connect(self) -> Transport:
         """Return a way to it. Reads the certificates.
@@ -121,6 +128,24 @@ class OTLPDestination:
         from callspan_exporters._grpc import channel_credentials  # noqa: PLC0415
 
         return channel_credentials(self.certificate, self.client_key, self.client_certificate)
+
+
+def address_without_secrets(endpoint: str) -> str:
+    """Return an endpoint without user information, query, and segments of its path that may be keys.
+
+    Args:
+        endpoint: an URL, or host and port.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
+    scheme = f"{parts.scheme}://" if parts.scheme else ""
+    return f"{scheme}{_host(parts)}{'/'.join(_without_key(segment) for segment in parts.path.split('/'))}"
+
+
+def _host(parts: SplitResult) -> str:
+    return parts.netloc.rpartition("@")[2]
 
 
 def _without_key(segment: str) -> str:

@@ -18,7 +18,7 @@ from callspan_exporters._delivery import Delivery
 from callspan_exporters._encoded import EncodedSpan
 from callspan_exporters._encoding import encode_span
 from callspan_exporters._outcome import Outcome, Verdict
-from callspan_exporters._processor import DurableSpanProcessor
+from callspan_exporters._processor import StoringSpanProcessor
 from callspan_exporters._settings import BatchSettings
 from callspan_exporters._spool import Limits
 
@@ -28,6 +28,7 @@ class Nowhere:
 
     identity = "nowhere"
     timeout_s = 1.0
+    component_type = "nowhere"
 
     def connect(self) -> "Nowhere":
         return self
@@ -36,6 +37,9 @@ class Nowhere:
         return Outcome(Verdict.DELIVERED)
 
     def close(self) -> None:
+        pass
+
+    def shutdown(self) -> None:
         pass
 
 
@@ -56,7 +60,7 @@ def main() -> None:
             settings=BatchSettings.from_environment(),
             exit_budget_s=5.0,
         )
-        durable = DurableSpanProcessor(delivery)
+        durable = StoringSpanProcessor(delivery)
         # Large enough that no span is dropped, which would be cheap.
         stock = BatchSpanProcessor(NowhereExporter(), max_queue_size=100_000)
         span = llm_span()

@@ -30,6 +30,16 @@ def request(spans) -> ExportTraceServiceRequest:
     return ExportTraceServiceRequest.FromString(frame_request(encoded(span) for span in spans))
 
 
+def official(span: ReadableSpan) -> ExportTraceServiceRequest:
+    """Return the official encoder's request, with the trace flags where ``trace.proto`` wants them and it has none."""
+    message = encode_spans([span])
+    written = message.resource_spans[0].scope_spans[0].spans[0]
+    written.flags |= span.context.trace_flags
+    for written_link, link in zip(written.links, span.links, strict=True):
+        written_link.flags |= link.context.trace_flags
+    return message
+
+
 def canonical(message) -> bytes:
     """Return a message so that equal ones are equal even where they hold NaN."""
     return message.SerializeToString(deterministic=True)
@@ -75,7 +85,7 @@ CONTEXTS = st.builds(
     trace_id=st.integers(0, 2**128 - 1),
     span_id=st.integers(0, 2**64 - 1),
     is_remote=st.booleans(),
-    trace_flags=st.sampled_from([TraceFlags(0), TraceFlags(1)]),
+    trace_flags=st.integers(0, 255).map(TraceFlags),
     trace_state=TRACE_STATES,
 )
 EVENTS = st.lists(st.builds(Event, name=st.text(), attributes=ATTRIBUTES, timestamp=TIMES), max_size=3)
@@ -122,8 +132,8 @@ SPANS = st.builds(
 @settings(max_examples=300, deadline=None)
 @given(SPANS)
 def test_any_span_reads_as_the_official_encoders(span):
-    """Whatever a span holds, a reader sees what the official encoder would have sent."""
-    assert canonical(request([span])) == canonical(encode_spans([span]))
+    """Whatever a span holds, a reader sees what the official encoder would have sent, and the trace flags."""
+    assert canonical(request([span])) == canonical(official(span))
 
 
 @settings(deadline=None)
@@ -136,7 +146,7 @@ def test_spans_that_the_sdk_made_read_as_the_official_encoders(at_start, later):
     span.add_event("e", at_start)
     span.record_exception(ValueError("no"))
     span.end()
-    assert canonical(request([span])) == canonical(encode_spans([span]))
+    assert canonical(request([span])) == canonical(official(span))
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=12))
@@ -149,6 +159,16 @@ def test_a_request_groups_by_resource_then_scope_and_keeps_the_order(origins):
         for index, (resource, scope) in enumerate(origins)
     ]
     assert canonical(request(spans)) == canonical(encode_spans(spans))
+
+
+@pytest.mark.parametrize(("flags", "written"), [(0, 0x00), (1, 0x01), (0xFF, 0xFF), (0x1FF, 0xFF)])
+def test_trace_flags_are_written_beside_what_is_known_of_remoteness(flags, written):
+    """A span has its own flags and a link those of the linked span, in eight bits that touch none of the others."""
+    own = SpanContext(1, 2, is_remote=False, trace_flags=TraceFlags(flags))
+    other = SpanContext(3, 4, is_remote=True, trace_flags=TraceFlags(flags))
+    assert read(context=own, parent=other).flags == 0x300 | written
+    assert read(context=own, links=[Link(other), Link(CONTEXT)]).flags == 0x100 | written
+    assert [link.flags for link in read(links=[Link(other), Link(own)]).links] == [0x300 | written, 0x100 | written]
 
 
 def test_no_spans_make_an_empty_request():

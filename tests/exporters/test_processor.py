@@ -15,8 +15,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
 import callspan_exporters
-from callspan_exporters import DurableSpanProcessor, OTLPDestination
+from callspan_exporters import OTLPDestination
 from callspan_exporters._delivery import Delivery
+from callspan_exporters._processor import StoringSpanProcessor
 from callspan_exporters._settings import BatchSettings
 from callspan_exporters._spool import Limits, read_accounts, read_spans
 from loopback.otlp_receiver import OtlpReceiver
@@ -32,7 +33,7 @@ def delivery(spool_dir: Path, otlp_receiver: OtlpReceiver) -> Iterator[Delivery]
         exit_budget_s=5.0,
     )
     yield delivery
-    delivery.exit()
+    delivery.shutdown()
 
 
 def provider_of(delivery: Delivery, *, sampled: bool = True, service: str = "service") -> TracerProvider:
@@ -41,7 +42,7 @@ def provider_of(delivery: Delivery, *, sampled: bool = True, service: str = "ser
         resource=Resource({"service.name": service}),
         shutdown_on_exit=False,
     )
-    provider.add_span_processor(DurableSpanProcessor(delivery))
+    provider.add_span_processor(StoringSpanProcessor(delivery))
     return provider
 
 
@@ -123,7 +124,7 @@ def test_shutdown(delivery: Delivery, otlp_receiver: OtlpReceiver, spool_dir: Pa
     assert [span.name for span in otlp_receiver.spans] == ["1"]
     otlp_receiver.down()
     tracer.start_span("2").end()
-    delivery.exit()
+    delivery.shutdown()
     (account,) = read_accounts(spool_dir)
     assert account.pending == 1
     otlp_receiver.up()
@@ -151,6 +152,7 @@ def test_public_names() -> None:
     assert callspan_exporters.__all__ == [
         "DurableSpanProcessor",
         "OTLPDestination",
+        "SpanExporterDestination",
         "ensure_delivery",
         "pre_instrument",
         "stop_watching",

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from callspan_exporters._encoded import EncodedSpan
+from callspan_exporters._metrics import ExporterMetrics
 from callspan_exporters._outcome import Outcome, Transport, Verdict
 from callspan_exporters._sender import Sender
 from callspan_exporters._settings import BatchSettings
-from callspan_exporters._spool import Limits, Spool
+from callspan_exporters._spool import Limits, Spool, read_accounts
+from callspan_exporters._spool._directory import process_directories
 from loopback.otlp_receiver import OtlpReceiver
 from loopback.processes import run_python
 
@@ -30,6 +32,7 @@ class Backend:
     answer: Answer = lambda _: DELIVERED
     identity: str = "backend"
     timeout_s: float = 1.0
+    component_type: str = "backend"
     requests: list[list[bytes]] = field(default_factory=list)
     taken: list[bytes] = field(default_factory=list)
     dead: list[tuple[bytes, str]] = field(default_factory=list)
@@ -48,8 +51,14 @@ class Backend:
     def close(self) -> None:
         pass
 
+    def shutdown(self) -> None:
+        pass
+
     def refused(self, destination: str, span: EncodedSpan, reason: str) -> None:
         self.dead.append((span.span, reason))
+
+    def refused_some(self, destination: str, count: int, reason: str) -> None:
+        self.dead += [(b"", reason)] * count
 
 
 class Rig:
@@ -57,7 +66,7 @@ class Rig:
 
     def __init__(self, backend: Backend, limits: Limits, settings: BatchSettings) -> None:
         self.spool = Spool(None, limits, [backend.identity])
-        self.sender = Sender(backend, self.spool, settings, backend)
+        self.sender = Sender(backend, self.spool, settings, backend, ExporterMetrics({}))
 
     def store(self, count: int) -> list[bytes]:
         spans = [f"{number}".encode() for number in range(count)]
@@ -249,10 +258,12 @@ def test_what_many_dead_processes_left(tmp_path: Path) -> None:
         dead.append(b"r", b"s", b"span")
         dead.after_fork_in_child()  # lets go of the locks without a farewell
     spool = Spool(tmp_path / "spool", Limits(), [backend.identity])
-    sender = Sender(backend, spool, BatchSettings(60.0, 10), backend)
+    sender = Sender(backend, spool, BatchSettings(60.0, 10), backend, ExporterMetrics({}))
     assert sender.flush(everything=True, timeout_s=5.0).wait(time.monotonic())
     assert backend.taken == [b"span"] * 40
-    assert list((tmp_path / "spool").iterdir()) == []
+    assert process_directories(tmp_path / "spool") == []
+    (account,) = read_accounts(tmp_path / "spool")
+    assert (account.offered, account.delivered) == (40, 40)
 
 
 def test_no_thread_is_left_behind(rig: Callable[..., Rig]) -> None:

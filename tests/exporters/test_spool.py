@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from callspan_exporters._encoded import EncodedSpan
 from callspan_exporters._spool import Limits, Spool, StoredSpan, read_accounts, read_spans, spool_directory
+from callspan_exporters._spool._account import DAMAGED
 from callspan_exporters._spool._backlog import Backlog
-from callspan_exporters._spool._directory import UnsafeSpoolError, new_process_directory, open_root
+from callspan_exporters._spool._directory import UnsafeSpoolError, new_process_directory, open_root, process_directories
+from callspan_exporters._spool._memory import MemoryBacklog
 from callspan_exporters._spool._record import HEADER_SIZE, MAGIC, Kind, pack, scan
 
 A, B = "otlp http://a/v1/traces", "otlp http://b/v1/traces"
@@ -113,7 +115,9 @@ def test_what_is_stored_is_read(tmp_path: Path) -> None:
     assert drain(spool.backlogs(B)[1]) == content
     assert len(list((tmp_path / "spool").rglob("*.segment"))) == 1
     spool.close()
-    assert list((tmp_path / "spool").iterdir()) == []
+    assert process_directories(tmp_path / "spool") == []
+    accounts = read_accounts(tmp_path / "spool")
+    assert [(a.offered, a.accepted, a.delivered, a.pending) for a in accounts] == [(100, 100, 100, 0)] * 2
 
 
 def test_reading_goes_on_while_writing(tmp_path: Path) -> None:
@@ -146,7 +150,7 @@ def test_adoption_goes_on_where_the_dead_process_was(tmp_path: Path) -> None:
     other.adopt()
     assert drain(other.adopted_backlogs(B)[0]) == content
     other.adopt()
-    assert list((tmp_path / "spool").iterdir()) == []
+    assert process_directories(tmp_path / "spool") == []
 
 
 def test_one_adopter_only(tmp_path: Path) -> None:
@@ -218,8 +222,9 @@ def test_dead_processes_make_room_first(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", limits, [B])
     fill(spool, 30)
     (a, b) = read_accounts(tmp_path / "spool")
-    assert b.expired == 0
+    assert (b.expired, b.pending) == (0, 30)
     assert a.pending < 60
+    assert a.offered == a.expired + a.pending == 60
 
 
 def test_a_destination_that_takes_another_ones_place(tmp_path: Path) -> None:
@@ -278,11 +283,12 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     spool = Spool(None, Limits(memory_bytes=1000), [A])
     content = fill(spool, 200)
     (backlog,) = spool.backlogs(A)
+    assert isinstance(backlog, MemoryBacklog)
     pending = backlog.pending
     sent = drain(backlog)
     assert sent == content[-pending:]
     assert sum(map(len, sent)) <= 1000
-    assert spool.dropped == 200 - pending
+    assert backlog.mark.expired == 200 - pending
 
 
 def test_leftovers_that_are_not_ours(tmp_path: Path) -> None:
@@ -351,16 +357,41 @@ def test_expired_spans_are_passed(tmp_path: Path) -> None:
     assert (account.expired, account.pending) == (3, 2)
 
 
-def test_a_directory_that_is_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Another one is begun, and what was in it is counted as lost."""
-    spool = Spool(tmp_path / "spool", SMALL, [A])
-    fill(spool, 5)
-    shutil.rmtree(tmp_path / "spool")
+@pytest.mark.parametrize("what", ["the spool", "the file"])
+def test_what_waits_in_a_directory_that_is_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str) -> None:
+    """It is still open: nothing of it is lost, nobody is sent twice what it has had, and the account adds up."""
+    root = tmp_path / "spool"
+    spool = Spool(root, Limits(), [A, B])
+    content = fill(spool, 20)
+    assert drain(spool.backlogs(A)[1], 7) == content[:7]
+    if what == "the file":
+        next(root.rglob("*.segment")).unlink()
+    else:
+        shutil.rmtree(root)
+    content += fill(spool, 5, "unsuspecting")
+    assert drain(spool.backlogs(A)[1], 2) == content[7:9]
+    assert drain(spool.backlogs(B)[1], 3) == []
     spool.adopt()
-    content = fill(spool, 3)
-    assert drain(spool.backlogs(A)[1]) == content
-    assert spool.dropped == 5
-    assert "5 spans" in caplog.text
+    content += fill(spool, 3, "later")
+    assert drain(spool.backlogs(A)[1]) == content[9:]
+    assert drain(spool.backlogs(B)[1]) == content
+    assert [(a.offered, a.delivered, a.dropped) for a in read_accounts(root)] == [(28, 28, 0)] * 2
+    assert "25 were saved and 0 are lost" in caplog.text
+
+
+def test_what_cannot_be_saved_of_a_directory_that_is_removed(tmp_path: Path) -> None:
+    """Segments that were full are gone with it, which is counted."""
+    root = tmp_path / "spool"
+    spool = Spool(root, SMALL, [A])
+    content = fill(spool, 60)
+    shutil.rmtree(root)
+    spool.adopt()
+    content += fill(spool, 3, "later")
+    sent = drain(spool.backlogs(A)[1])
+    assert sent == content[-len(sent) :]
+    (account,) = read_accounts(root)
+    assert (account.offered, account.delivered) == (63, len(sent))
+    assert account.drops == {DAMAGED: 63 - len(sent)}
 
 
 def test_what_nobody_has_a_destination_for(tmp_path: Path) -> None:
@@ -368,7 +399,7 @@ def test_what_nobody_has_a_destination_for(tmp_path: Path) -> None:
     dead = Spool(tmp_path / "spool", SMALL, [A])
     fill(dead, 5)
     left_by_a_dead_process(dead)
-    (directory,) = (tmp_path / "spool").iterdir()
+    (directory,) = process_directories(tmp_path / "spool")
     other = Spool(tmp_path / "spool", SMALL, [B])
     other.adopt()
     assert directory.exists()
@@ -376,6 +407,8 @@ def test_what_nobody_has_a_destination_for(tmp_path: Path) -> None:
         os.utime(path, (0, 0))
     other.adopt()
     assert not directory.exists()
+    (account,) = read_accounts(tmp_path / "spool")
+    assert (account.offered, account.expired, account.pending) == (5, 5, 0)
 
 
 def test_a_directory_that_was_half_made(tmp_path: Path) -> None:
@@ -404,7 +437,7 @@ def test_many_threads(tmp_path: Path) -> None:
     sent += drain(spool.backlogs(A)[1], 10_000)
     assert sorted(sent) == sorted(f"{number}-{span}".encode() * 10 for number in range(8) for span in range(300))
     (account,) = read_accounts(tmp_path / "spool")
-    assert (account.accepted, account.delivered, account.damaged) == (2400, 2400, 0)
+    assert (account.offered, account.accepted, account.delivered) == (2400, 2400, 2400)
 
 
 def test_an_interrupt_in_the_midst_of_storing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -423,4 +456,4 @@ def test_an_interrupt_in_the_midst_of_storing(tmp_path: Path, monkeypatch: pytes
     content += fill(spool, 30, "later")
     assert drain(spool.backlogs(A)[1]) == content
     (account,) = read_accounts(tmp_path / "spool")
-    assert (account.accepted, account.delivered, account.damaged) == (34, 33, 1)
+    assert (account.offered, account.accepted, account.delivered, account.drops) == (34, 33, 33, {DAMAGED: 1})

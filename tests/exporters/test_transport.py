@@ -103,7 +103,8 @@ def test_no_answer(otlp_receiver: OtlpReceiver) -> None:
     assert time.monotonic() - started < 2
     otlp_receiver.down()
     refused = send(otlp_receiver)
-    assert refused == Outcome(Verdict.RETRY, "connection refused", reached=False)
+    assert (refused.verdict, refused.reason, refused.reached) == (Verdict.RETRY, "connection refused", False)
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in refused.fix
 
 
 def test_a_header_that_http_does_not_allow(otlp_receiver: OtlpReceiver) -> None:

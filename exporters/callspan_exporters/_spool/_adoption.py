@@ -8,19 +8,19 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from callspan_exporters._spool._cursor import file_name
+from callspan_exporters._spool import _cursor, _record
+from callspan_exporters._spool._cursor import cursor_names, file_name
 from callspan_exporters._spool._directory import (
     names_in,
     open_private,
     process_directories,
-    remove,
     remove_half_made,
     segment_numbers,
     segment_path,
     try_lock,
 )
+from callspan_exporters._spool._ledger import retire
 from callspan_exporters._spool._process_spool import ProcessSpool
-from callspan_exporters._spool._record import of_another_version
 
 _logger = logging.getLogger(__name__)
 
@@ -92,8 +92,8 @@ class Adoption:
                 self._passed_over.add((spool.path, tuple(destinations)))
 
     def _take(self, directory: Path, destinations: Sequence[str], max_age_s: float) -> None:
-        if not _for_any(directory, destinations):
-            _remove_if_expired(directory, max_age_s)
+        ours, expired = _for_any(directory, destinations), _has_expired(directory, max_age_s)
+        if not ours and not expired:
             return
         lock = try_lock(directory)
         if lock is None:
@@ -101,6 +101,11 @@ class Adoption:
         if _of_another_version(directory):
             os.close(lock)
             self._passed_over.add((directory, tuple(destinations)))
+            return
+        if expired:
+            retire(directory)
+            os.close(lock)
+            _logger.warning("What was left in %s has expired: nobody has sent it for %d s", directory, max_age_s)
             return
         spool = ProcessSpool.adopt(directory, lock)
         if spool.settled(destinations):
@@ -119,31 +124,27 @@ def _for_any(directory: Path, destinations: Iterable[str]) -> bool:
     return any((directory / file_name(destination)).exists() for destination in destinations)
 
 
-def _remove_if_expired(directory: Path, max_age_s: float) -> None:
-    """Remove what a dead process left for destinations that nobody has had for as long as spans are kept."""
+def _has_expired(directory: Path, max_age_s: float) -> bool:
+    """Tell whether nobody has stored or sent anything in a directory for as long as spans are kept."""
     try:
         newest = max((directory / name).stat().st_mtime for name in names_in(directory))
     except (OSError, ValueError):
-        return
-    if time.time() - newest < max_age_s or _of_another_version(directory):
-        return
-    lock = try_lock(directory)
-    if lock is not None:
-        remove(directory)
-        os.close(lock)
-        _logger.warning("What was left in %s has expired: no process had its destinations", directory)
+        return False
+    return time.time() - newest >= max_age_s
 
 
 def _of_another_version(directory: Path) -> bool:
-    return any(_head_of_another_version(segment_path(directory, number)) for number in segment_numbers(directory))
+    segments = [_head(segment_path(directory, number)) for number in segment_numbers(directory)]
+    cursors = [_head(directory / name) for name in cursor_names(directory)]
+    return any(map(_record.of_another_version, segments)) or any(map(_cursor.of_another_version, cursors))
 
 
-def _head_of_another_version(path: Path) -> bool:
+def _head(path: Path) -> bytes:
     try:
         descriptor = open_private(path, os.O_RDONLY)
     except OSError:
-        return False
+        return b""
     try:
-        return of_another_version(os.pread(descriptor, 4, 0))
+        return os.pread(descriptor, 4, 0)
     finally:
         os.close(descriptor)

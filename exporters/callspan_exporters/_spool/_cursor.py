@@ -1,4 +1,9 @@
-"""How far one destination has acknowledged the spans of one process, and what became of them."""
+"""How far one destination has acknowledged the spans of one process, and what became of them.
+
+A file has four places for marks, and a header. Two places are for the spans on disk and two for those that the process
+kept in memory while the disk refused; of each pair the marks are written in turn, so that a write that is cut short
+leaves the other.
+"""
 
 import os
 import struct
@@ -6,17 +11,20 @@ import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from callspan_exporters._spool._directory import names_in, open_private
 
 SUFFIX: Final = ".cursor"
-_MAGIC: Final = b"CSC1"
+# The last character is the version of the format, as in records: see `_record.MAGIC`.
+_MAGIC: Final = b"CSC2"
 _FIELDS: Final = struct.Struct("<4sQQQQQQQQQ")
 _CHECKSUM: Final = struct.Struct("<I")
-# Two places, written in turn: a write that is cut short leaves the other.
 _PLACE_SIZE: Final = 128
-_IDENTITY_OFFSET: Final = 2 * _PLACE_SIZE
+_DISK_PLACES: Final = (0, _PLACE_SIZE)
+_MEMORY_PLACES: Final = (2 * _PLACE_SIZE, 3 * _PLACE_SIZE)
+_HEADER_OFFSET: Final = 4 * _PLACE_SIZE
+_HEADER: Final = struct.Struct("<4sQI")
 _MAX_NAME: Final = 180
 
 
@@ -38,10 +46,10 @@ class Mark:
         sequence: number of this write; the higher of two places counts.
     """
 
-    segment: int
-    offset: int
-    start: int
-    ordinal: int
+    segment: int = 0
+    offset: int = 0
+    start: int = 0
+    ordinal: int = 0
     delivered: int = 0
     rejected: int = 0
     expired: int = 0
@@ -49,28 +57,65 @@ class Mark:
     sequence: int = 0
 
 
-class Cursor:
-    """A destination's mark in the directory of one process. One thread at a time moves it."""
+NOWHERE: Final = Mark()
 
-    def __init__(self, path: Path, destination: str, mark: Mark, descriptor: int) -> None:
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a destination's account in one directory begins with.
+
+    Attributes:
+        disk: where its spans on disk begin.
+        memory: what became of those in memory so far, in a process that had no directory before.
+        dropped: how many spans the process had dropped that were not meant for it.
+    """
+
+    disk: Mark
+    memory: Mark = NOWHERE
+    dropped: int = 0
+
+
+class Cursor:
+    """A destination's marks in the directory of one process. One thread at a time moves them."""
+
+    def __init__(self, path: Path, destination: str, start: Start, descriptor: int) -> None:
         self.path = path
         self.destination = destination
-        self.mark = mark
+        self.mark = start.disk
+        self.memory = start.memory
+        self.dropped_before = start.dropped
         self._descriptor = descriptor
 
     def move(self, mark: Mark) -> None:
-        """Put the mark elsewhere. The new one is in the file whole, or the old one is.
+        """Put the mark of what is on disk elsewhere. The new one is in the file whole, or the old one is.
 
         Raises:
             OSError: it cannot be written; this process keeps the new one.
         """
         self.mark = mark = replace(mark, sequence=self.mark.sequence + 1)
-        os.pwrite(self._descriptor, _pack(mark), mark.sequence % 2 * _PLACE_SIZE)
+        os.pwrite(self._descriptor, _pack(mark), _DISK_PLACES[mark.sequence % 2])
+
+    def move_memory(self, mark: Mark) -> None:
+        """Do the same for what was kept in memory.
+
+        Raises:
+            OSError: it cannot be written; this process keeps the new one.
+        """
+        self.memory = mark = replace(mark, sequence=self.memory.sequence + 1)
+        os.pwrite(self._descriptor, _pack(mark), _MEMORY_PLACES[mark.sequence % 2])
 
     def close(self) -> None:
         """Close the file. A sender that still moves the mark fails then, instead of writing to another file."""
         descriptor, self._descriptor = self._descriptor, -1
         os.close(descriptor)
+
+    def sync(self) -> None:
+        """Have the file survive the loss of power as well.
+
+        Raises:
+            OSError: the disk cannot.
+        """
+        os.fsync(self._descriptor)
 
     def rename(self, destination: str) -> "Cursor":
         """Give what is pending here to another destination, with the account so far.
@@ -78,7 +123,8 @@ class Cursor:
         Raises:
             OSError: the new file cannot be written; the old one stays.
         """
-        renamed = create(self.path.parent, destination, self.mark)
+        start = Start(self.mark, self.memory, self.dropped_before)
+        renamed = create(self.path.parent, destination, start)
         self.close()
         self.path.unlink(missing_ok=True)
         return renamed
@@ -92,7 +138,7 @@ def file_name(destination: str) -> str:
     return quoted + SUFFIX
 
 
-def create(directory: Path, destination: str, mark: Mark) -> Cursor:
+def create(directory: Path, destination: str, start: Start) -> Cursor:
     """Begin an account.
 
     Raises:
@@ -102,43 +148,88 @@ def create(directory: Path, destination: str, mark: Mark) -> Cursor:
     newborn = path.with_suffix(".new")
     descriptor = open_private(newborn, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     try:
-        os.pwrite(descriptor, destination.encode(), _IDENTITY_OFFSET)
-        os.pwrite(descriptor, _pack(mark), mark.sequence % 2 * _PLACE_SIZE)
+        # Every place is written at once: on a disk that is full later, what has its blocks can still be changed.
+        places = b"".join(_pack(mark).ljust(_PLACE_SIZE, b"\0") for mark in (start.disk,) * 2 + (start.memory,) * 2)
+        os.pwrite(descriptor, places + _header(destination, start.dropped), 0)
         newborn.rename(path)
     except OSError:
         os.close(descriptor)
         raise
-    return Cursor(path, destination, mark, descriptor)
+    return Cursor(path, destination, start, descriptor)
 
 
-def load(path: Path, *, writable: bool = True) -> Cursor | None:
-    """Open an account that another process began, None where the file is not one or is damaged.
+def load(path: Path, *, writable: bool = True, begin: Mark = NOWHERE) -> Cursor | None:
+    """Open an account that another process began, None where the file is not one.
+
+    Args:
+        path: the file.
+        writable: to move the marks.
+        begin: where the spans on disk begin, for a file whose marks are both damaged: they are sent once more, which
+            is better than not at all.
 
     Raises:
         OSError: it cannot be read.
     """
     descriptor = open_private(path, os.O_RDWR if writable else os.O_RDONLY)
     content = os.pread(descriptor, 1 << 16, 0)
-    marks = [mark for place in (0, _PLACE_SIZE) if (mark := _unpack(content[place : place + _PLACE_SIZE])) is not None]
-    destination = content[_IDENTITY_OFFSET:].decode(errors="replace")
-    if not marks or not destination:
+    header = None if of_another_version(content) else _read_header(content[_HEADER_OFFSET:]) or _by_name(path.name)
+    if header is None:
         os.close(descriptor)
         return None
-    return Cursor(path, destination, max(marks, key=lambda mark: mark.sequence), descriptor)
+    disk, memory = (_newest(content, places) for places in (_DISK_PLACES, _MEMORY_PLACES))
+    return Cursor(path, header[0], Start(disk or begin, memory or NOWHERE, header[1]), descriptor)
 
 
-def load_all(directory: Path, *, writable: bool = True) -> dict[str, Cursor]:
+def load_all(directory: Path, *, writable: bool = True, begin: Mark = NOWHERE) -> dict[str, Cursor]:
     """Open all accounts in a process's directory, by destination. What cannot be read is passed over."""
     cursors: dict[str, Cursor] = {}
-    for name in names_in(directory):
-        if name.endswith(SUFFIX):
-            try:
-                cursor = load(directory / name, writable=writable)
-            except OSError:
-                continue
-            if cursor is not None:
-                cursors[cursor.destination] = cursor
+    for name in cursor_names(directory):
+        try:
+            cursor = load(directory / name, writable=writable, begin=begin)
+        except OSError:
+            continue
+        if cursor is not None:
+            cursors[cursor.destination] = cursor
     return cursors
+
+
+def cursor_names(directory: Path) -> list[str]:
+    """Return the names of the files that are accounts, whether or not this version can read them."""
+    return [name for name in names_in(directory) if name.endswith(SUFFIX)]
+
+
+def of_another_version(content: bytes) -> bool:
+    """Tell whether a file with this content is an account in a format that this version does not know."""
+    return content[:3] == _MAGIC[:3] and content[:4] != _MAGIC
+
+
+def _by_name(name: str) -> tuple[str, int] | None:
+    """Return the destination by the name of its file, where that is whole."""
+    destination = unquote(name.removesuffix(SUFFIX))
+    return (destination, 0) if file_name(destination) == name else None
+
+
+def _header(destination: str, dropped: int) -> bytes:
+    identity = destination.encode()
+    header = _HEADER.pack(_MAGIC, dropped, len(identity)) + identity
+    return header + _CHECKSUM.pack(zlib.crc32(header))
+
+
+def _read_header(data: bytes) -> tuple[str, int] | None:
+    if len(data) < _HEADER.size:
+        return None
+    magic, dropped, size = _HEADER.unpack_from(data)
+    end = _HEADER.size + size
+    if magic != _MAGIC or len(data) < end + _CHECKSUM.size:
+        return None
+    if _CHECKSUM.unpack_from(data, end)[0] != zlib.crc32(data[:end]):
+        return None
+    return data[_HEADER.size : end].decode(errors="replace"), dropped
+
+
+def _newest(content: bytes, places: tuple[int, int]) -> Mark | None:
+    marks = (_unpack(content[place : place + _PLACE_SIZE]) for place in places)
+    return max((mark for mark in marks if mark is not None), key=lambda mark: mark.sequence, default=None)
 
 
 def _pack(mark: Mark) -> bytes:

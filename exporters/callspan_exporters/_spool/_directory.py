@@ -49,7 +49,7 @@ def open_root(root: Path) -> None:
         UnsafeSpoolError: it is a link, no directory, or somebody else's.
         OSError: it cannot be made.
     """
-    root.parent.mkdir(parents=True, exist_ok=True)
+    _make_parents(root.parent)
     with contextlib.suppress(FileExistsError):
         make_directory(root)
     status = root.lstat()
@@ -61,6 +61,17 @@ def open_root(root: Path) -> None:
         raise UnsafeSpoolError(f"{root} belongs to another user (uid {status.st_uid})")
     if stat.S_IMODE(status.st_mode) != _OWNER_ONLY:
         root.chmod(_OWNER_ONLY)
+
+
+def _make_parents(path: Path) -> None:
+    """Make the directories above the spool where they are missing, for their owner only.
+
+    With a loose umask others could otherwise put a directory of theirs in the spool's place.
+    """
+    if not path.exists():
+        _make_parents(path.parent)
+        with contextlib.suppress(FileExistsError):
+            make_directory(path)
 
 
 def make_directory(path: Path) -> None:
@@ -83,6 +94,19 @@ def open_private(path: Path, flags: int) -> int:
     if flags & os.O_CREAT:
         os.fchmod(descriptor, 0o600)
     return descriptor
+
+
+def sync(directory: Path) -> None:
+    """Have the names in a directory survive the loss of power.
+
+    Raises:
+        OSError: the disk cannot.
+    """
+    descriptor = open_private(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def new_process_directory(root: Path) -> tuple[Path, Path, int]:
@@ -148,8 +172,27 @@ def try_lock(directory: Path) -> int | None:
     return None
 
 
+def is_live(directory: Path) -> bool:
+    """Tell whether a process holds a directory: the one whose it is, or one that has taken it over."""
+    try:
+        lock = open_private(directory / LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_UN)  # said, not left to the closing: a child forked meanwhile has it as well
+    except OSError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 def remove(directory: Path) -> None:
-    """Remove a process's directory that we hold the lock of, in one step for everyone who looks."""
+    """Remove a process's directory that we hold the lock of, in one step for everyone who looks.
+
+    Not without its account: see `_ledger.retire`.
+    """
     grave = directory.with_name(_NEWBORN_PREFIX + directory.name.removeprefix(_NEWBORN_PREFIX))
     with contextlib.suppress(OSError):
         directory.rename(grave)

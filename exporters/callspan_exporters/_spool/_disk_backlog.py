@@ -39,7 +39,7 @@ class DiskBacklog:
         Raises:
             OSError: they cannot be read.
         """
-        while self.pending > 0:
+        while self.pending > 0 and not self.spool.abandoned:
             # Before reading: a segment that began meanwhile does not make the end of this one its last word.
             following = self.spool.following(self._cursor.mark.segment)
             batch = self._read(max_spans, max_bytes)
@@ -90,7 +90,7 @@ class DiskBacklog:
             self.close()
             self._reading = number
             with contextlib.suppress(FileNotFoundError):
-                self._reader = SegmentReader(segment_path(self.spool.path, number))
+                self._reader = SegmentReader.open(segment_path(self.spool.path, number))
         return self._reader
 
     def _go_on(self, number: int | None) -> bool:
@@ -99,9 +99,9 @@ class DiskBacklog:
         removed = self._reader is None
         if number is not None:
             first = first_ordinal(segment_path(self.spool.path, number))
-        elif self.spool.writer is None or removed:
+        elif self.spool.writer is None:
             first = self.spool.next_ordinal
-        else:
+        else:  # more is to come; or somebody removed the file, and what can still be read of it is about to be moved
             return False
         lost = max(0, (mark.ordinal if first is None else first) - mark.ordinal)
         moved = replace(

@@ -11,11 +11,11 @@ from typing import Final
 
 from callspan_exporters._spool._directory import (
     process_directories,
-    remove,
     segment_numbers,
     segment_path,
     try_lock,
 )
+from callspan_exporters._spool._ledger import retire
 from callspan_exporters._spool._process_spool import ProcessSpool
 from callspan_exporters.environment_variables import CALLSPAN_SPOOL_MAX_AGE, CALLSPAN_SPOOL_MAX_BYTES
 
@@ -38,24 +38,34 @@ class Limits:
         max_age_s: how long a span is kept for a destination, in seconds.
         segment_bytes: at what size a segment is closed and another begun.
         memory_bytes: of the ring in memory where there is no disk.
+        memory_spans: how many spans may be in it, None for no bound but that of bytes.
+        fsync: have each span survive the loss of power as well.
     """
 
     max_bytes: int = 512 << 20
     max_age_s: float = 3 * 86400.0
     segment_bytes: int = _SEGMENT_BYTES
     memory_bytes: int = _MEMORY_BYTES
+    memory_spans: int | None = None
+    fsync: bool = False
+
+    @classmethod
+    def of_size(cls, max_bytes: int, max_age_s: float) -> "Limits":
+        """Return limits with what goes with a size."""
+        return cls(
+            max_bytes=max_bytes,
+            max_age_s=max_age_s,
+            segment_bytes=min(_SEGMENT_BYTES, max(max_bytes // 8, _SMALLEST_SEGMENT_BYTES)),
+            memory_bytes=min(_MEMORY_BYTES, max_bytes),
+        )
 
     @classmethod
     def from_environment(cls) -> "Limits":
         """Return what the environment asks for. What it says wrongly is warned of, and the default taken."""
         default = cls()
         max_bytes = int(_quantity(CALLSPAN_SPOOL_MAX_BYTES, _BYTES, default.max_bytes, "bytes, such as 200MB or 1GiB"))
-        return cls(
-            max_bytes=max_bytes,
-            max_age_s=_quantity(CALLSPAN_SPOOL_MAX_AGE, _SECONDS, default.max_age_s, "a time, such as 90m, 12h or 3d"),
-            segment_bytes=min(_SEGMENT_BYTES, max(max_bytes // 8, _SMALLEST_SEGMENT_BYTES)),
-            memory_bytes=min(_MEMORY_BYTES, max_bytes),
-        )
+        age = _quantity(CALLSPAN_SPOOL_MAX_AGE, _SECONDS, default.max_age_s, "a time, such as 90m, 12h or 3d")
+        return cls.of_size(max_bytes, age)
 
 
 def _quantity(variable: str, units: dict[str, int], default: float, meaning: str) -> float:
@@ -70,26 +80,33 @@ def _quantity(variable: str, units: dict[str, int], default: float, meaning: str
     return value
 
 
-def trim(root: Path, held: Iterable[ProcessSpool], max_bytes: int) -> int:
+def size_of(root: Path) -> int:
+    """Return what the segments in a spool take, in bytes."""
+    return sum(sum(_sizes(directory).values()) for directory in process_directories(root))
+
+
+def trim(root: Path, held: Iterable[ProcessSpool], max_bytes: int) -> tuple[int, bool]:
     """Remove the oldest segments in the spool until it is within its limit.
 
     Touches the directories that this process holds and those of dead processes, not those of live ones, which see to
     it themselves.
 
     Returns:
-        How many segments went.
+        How many bytes are left, and whether anything had to go.
     """
     sizes = {directory: _sizes(directory) for directory in process_directories(root)}
-    excess = sum(sum(segments.values()) for segments in sizes.values()) - max_bytes
+    size = sum(sum(segments.values()) for segments in sizes.values())
     ours = {spool.path: spool for spool in held}
-    removed = 0
+    trimmed = False
     for directory in sorted(sizes):
+        excess = size - max_bytes
         if excess <= 0:
             break
-        gone = _trim_ours(ours[directory], excess) if directory in ours else _trim_dead(directory, excess)
-        excess -= sum(sizes[directory].get(number, 0) for number in gone)
-        removed += len(gone)
-    return removed
+        known = sizes[directory]
+        gone = _trim_ours(ours[directory], excess, known) if directory in ours else _trim_dead(directory, excess, known)
+        size -= sum(known.get(number, 0) for number in gone)
+        trimmed = trimmed or bool(gone)
+    return size, trimmed
 
 
 def _sizes(directory: Path) -> dict[int, int]:
@@ -100,22 +117,22 @@ def _sizes(directory: Path) -> dict[int, int]:
     return sizes
 
 
-def _trim_ours(spool: ProcessSpool, excess: int) -> list[int]:
+def _trim_ours(spool: ProcessSpool, excess: int, sizes: dict[int, int]) -> list[int]:
     gone: list[int] = []
     while excess > 0 and (number := spool.oldest_closed_segment()) is not None:
-        excess -= _sizes(spool.path).get(number, 0)
+        excess -= sizes.get(number, 0)
         spool.drop_segment(number)
         gone.append(number)
     return gone
 
 
-def _trim_dead(directory: Path, excess: int) -> list[int]:
+def _trim_dead(directory: Path, excess: int, sizes: dict[int, int]) -> list[int]:
     lock = try_lock(directory)
     if lock is None:
         return []
     spool = ProcessSpool.adopt(directory, lock)
-    gone = _trim_ours(spool, excess)
-    if not segment_numbers(directory):
-        remove(directory)
+    gone = _trim_ours(spool, excess, sizes)
+    if sum(sizes[number] for number in gone) < excess and retire(directory):
+        gone = list(sizes)
     spool.close()
     return gone

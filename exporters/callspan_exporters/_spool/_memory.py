@@ -1,6 +1,8 @@
 """Where spans wait when they cannot be on disk: a ring of bounded size, whose oldest go first, counted."""
 
+import sys
 import time
+from collections.abc import Callable
 
 from callspan_exporters._encoded import EncodedSpan
 from callspan_exporters._spool._cursor import Mark
@@ -10,47 +12,57 @@ from callspan_exporters._spool._segment import StoredSpan
 class MemorySpool:
     """Ended spans in memory. One thread at a time appends, each destination's sender reads."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(
+        self, max_bytes: int, max_spans: int | None = None, moved: Callable[[str, Mark], None] | None = None
+    ) -> None:
+        """Begin with nothing.
+
+        Args:
+            max_bytes: of the ring.
+            max_spans: of the ring, where the number is bounded too.
+            moved: told of every destination's mark when it moves.
+        """
         self._max_bytes = max_bytes
+        self._max_spans = sys.maxsize if max_spans is None else max_spans
+        self._moved = moved
         self._spans: dict[int, StoredSpan] = {}
         self._bytes = 0
         self.first_ordinal = 0
         self.next_ordinal = 0
         self.backlogs: dict[str, MemoryBacklog] = {}
 
-    def append(self, resource: bytes, scope: bytes, span: bytes) -> int:
-        """Store a span.
-
-        Returns:
-            How many older ones went, that a destination still waited for.
-        """
+    def append(self, resource: bytes, scope: bytes, span: bytes) -> None:
+        """Store a span. The oldest go where it takes the room of theirs, and expire for those who wait for them."""
         ordinal = self.next_ordinal
         self._spans[ordinal] = StoredSpan(EncodedSpan(resource, scope, span), ordinal, time.time_ns(), 0)
         self._bytes += len(span)
         self.next_ordinal = ordinal + 1
-        dropped = 0
         passed = self._all_passed()
         while self.first_ordinal < passed:
             self._forget_first()
-        while self._bytes > self._max_bytes and self.first_ordinal < ordinal:
-            dropped += 1
+        while (self._bytes > self._max_bytes or len(self._spans) > self._max_spans) and self.first_ordinal < ordinal:
             self._forget_first()
-        return dropped
 
     def add_destination(self, destination: str) -> None:
         """Begin an account for a destination."""
         if destination not in self.backlogs:
-            mark = Mark(segment=0, offset=0, start=self.next_ordinal, ordinal=self.next_ordinal)
-            self.backlogs[destination] = MemoryBacklog(self, mark)
+            mark = Mark(start=self.next_ordinal, ordinal=self.next_ordinal)
+            self.backlogs[destination] = MemoryBacklog(self, destination, mark)
 
     def replace_destination(self, old: str, new: str) -> None:
         """Give what is pending for one destination to another, that takes its place."""
         if old in self.backlogs and new not in self.backlogs:
-            self.backlogs[new] = self.backlogs.pop(old)
+            backlog = self.backlogs[new] = self.backlogs.pop(old)
+            backlog.destination = new
 
     def get(self, ordinal: int) -> StoredSpan | None:
         """Return a span, None where it has gone."""
         return self._spans.get(ordinal)
+
+    def moved(self, destination: str, mark: Mark) -> None:
+        """Tell who keeps the marks."""
+        if self._moved is not None:
+            self._moved(destination, mark)
 
     def _all_passed(self) -> int:
         return min((backlog.position for backlog in list(self.backlogs.values())), default=self.next_ordinal)
@@ -64,8 +76,9 @@ class MemorySpool:
 class MemoryBacklog:
     """What waits in memory for one destination."""
 
-    def __init__(self, spool: MemorySpool, mark: Mark) -> None:
+    def __init__(self, spool: MemorySpool, destination: str, mark: Mark) -> None:
         self._spool = spool
+        self.destination = destination
         self.mark = mark
 
     @property
@@ -102,11 +115,10 @@ class MemoryBacklog:
         mark = self.mark
         gone = last.ordinal + 1 - mark.ordinal - delivered - rejected - expired
         self.mark = Mark(
-            segment=0,
-            offset=0,
             start=mark.start,
             ordinal=last.ordinal + 1,
             delivered=mark.delivered + delivered,
             rejected=mark.rejected + rejected,
             expired=mark.expired + expired + gone,
         )
+        self._spool.moved(self.destination, self.mark)

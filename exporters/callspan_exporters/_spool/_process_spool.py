@@ -2,13 +2,16 @@
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from callspan_exporters._spool import _cursor
-from callspan_exporters._spool._cursor import Cursor, Mark
-from callspan_exporters._spool._directory import new_process_directory, remove, segment_numbers, segment_path
-from callspan_exporters._spool._segment import SegmentWriter, ordinals
+from callspan_exporters._spool import _cursor, _ledger
+from callspan_exporters._spool._account import beginning_of, last_ordinal
+from callspan_exporters._spool._cursor import Cursor, Mark, Start, cursor_names
+from callspan_exporters._spool._directory import new_process_directory, remove, segment_numbers, segment_path, sync
+from callspan_exporters._spool._segment import SegmentReader, SegmentWriter, StoredSpan
+from callspan_exporters._spool._tally import IN_MEMORY, Tally, read_tally
 
 
 class ProcessSpool:
@@ -16,12 +19,20 @@ class ProcessSpool:
 
     Senders of several threads read it, each by its own cursor, while one thread at a time may be writing. What they
     share are dictionaries and numbers that change in one step.
+
+    Attributes:
+        path: the directory.
+        cursors: by destination.
+        writer: of the newest segment; None in the directory of a process that died.
+        next_ordinal: of the next span to be stored.
+        abandoned: whether what waits here was moved elsewhere, and is not to be sent from here any more.
     """
 
     def __init__(self, path: Path, lock: int, cursors: dict[str, Cursor], writer: SegmentWriter | None) -> None:
         self.path = path
         self.cursors = cursors
         self.writer = writer
+        self.abandoned = False
         self._lock = lock
         self.next_ordinal = 0
         if writer is None:
@@ -32,19 +43,33 @@ class ProcessSpool:
             self._segments = {writer.number: None}
 
     @classmethod
-    def create(cls, root: Path, destinations: Iterable[str]) -> "ProcessSpool":
+    def create(cls, root: Path, starts: Mapping[str, Start], tally: Tally, *, fsync: bool = False) -> "ProcessSpool":
         """Make this process's directory, whole before anybody else sees it.
+
+        Args:
+            root: the spool.
+            starts: what every destination's account begins with.
+            tally: of the process; from now on it is in the directory as well.
+            fsync: have it survive the loss of power.
 
         Raises:
             OSError: it cannot be made.
         """
         newborn, path, lock = new_process_directory(root)
         try:
-            writer = SegmentWriter(newborn, 1, 0)
-            for destination in destinations:
-                _cursor.create(newborn, destination, Mark(segment=1, offset=0, start=0, ordinal=0)).close()
+            tally.create(newborn)
+            writer = SegmentWriter(newborn, 1, 0, fsync=fsync)
+            for destination, start in starts.items():
+                cursor = _cursor.create(newborn, destination, start)
+                if fsync:
+                    cursor.sync()
+                cursor.close()
             newborn.rename(path)
+            if fsync:
+                sync(path)
+                sync(root)
         except OSError:
+            tally.close()
             remove(newborn)
             os.close(lock)
             raise
@@ -53,7 +78,15 @@ class ProcessSpool:
     @classmethod
     def adopt(cls, path: Path, lock: int) -> "ProcessSpool":
         """Take over the directory of a process that died, with its lock in hand."""
-        return cls(path, lock, _cursor.load_all(path), None)
+        cursors = _cursor.load_all(path, begin=beginning_of(path))
+        in_memory = read_tally(path)[IN_MEMORY]
+        for cursor in cursors.values():
+            mark = cursor.memory
+            if mark.ordinal < in_memory:  # what it had in memory died with it
+                lost = in_memory - mark.ordinal
+                with contextlib.suppress(OSError):
+                    cursor.move_memory(replace(mark, ordinal=in_memory, damaged=mark.damaged + lost))
+        return cls(path, lock, cursors, None)
 
     def append(self, resource: bytes, scope: bytes, span: bytes, segment_bytes: int) -> bool:
         """Store a span.
@@ -71,7 +104,7 @@ class ProcessSpool:
         if rolled:
             # By what there is: an interrupt may have left one behind that nobody knows of.
             number = max(segment_numbers(self.path), default=writer.number) + 1
-            following = SegmentWriter(self.path, number, self.next_ordinal)
+            following = SegmentWriter(self.path, number, self.next_ordinal, fsync=writer.fsync)
             self._segments[following.number] = None
             self.writer = following
             writer.close()
@@ -85,24 +118,28 @@ class ProcessSpool:
             raise
         return rolled
 
-    def add_destination(self, destination: str) -> None:
+    def add_destination(self, destination: str, memory: Mark, dropped: int) -> None:
         """Begin an account for a destination: the spans that end from now on are for it too.
+
+        Args:
+            destination: its identity.
+            memory: where its spans in memory begin.
+            dropped: how many spans were dropped before.
 
         Raises:
             OSError: it cannot be written.
         """
         writer = self.writer
         if destination not in self.cursors and writer is not None:
-            mark = Mark(writer.number, writer.size, start=self.next_ordinal, ordinal=self.next_ordinal)
-            self.cursors[destination] = _cursor.create(self.path, destination, mark)
+            disk = Mark(writer.number, writer.size, start=self.next_ordinal, ordinal=self.next_ordinal)
+            self.cursors[destination] = _cursor.create(self.path, destination, Start(disk, memory, dropped))
 
     def remove_destination(self, destination: str) -> None:
         """End an account, unless something is pending in it, which another process may send."""
         cursor = self.cursors.get(destination)
-        if cursor is not None and cursor.mark.ordinal >= self.next_ordinal:
+        if cursor is not None and cursor.mark.ordinal >= self.next_ordinal and _ledger.enter_one(cursor.path):
             del self.cursors[destination]
             cursor.close()
-            cursor.path.unlink(missing_ok=True)
 
     def replace_destination(self, old: str, new: str) -> None:
         """Give what is pending for one destination to another, that takes its place.
@@ -130,9 +167,8 @@ class ProcessSpool:
                 self.drop_segment(number)
 
     def oldest_closed_segment(self) -> int | None:
-        """Return the number of the oldest segment that nothing is written to any more."""
-        writing = self.writer.number if self.writer is not None else None
-        return min((number for number in list(self._segments) if number != writing), default=None)
+        """Return the number of the oldest segment but the newest, which says how many spans there were."""
+        return min(sorted(self._segments)[:-1], default=None)
 
     def drop_segment(self, number: int) -> None:
         """Remove a segment, and with it what is pending in it: who reads on finds it expired."""
@@ -142,8 +178,25 @@ class ProcessSpool:
 
     @property
     def gone(self) -> bool:
-        """Whether somebody has removed the directory."""
-        return not self.path.exists()
+        """Whether somebody has removed the directory, or what is being written in it."""
+        writer = self.writer
+        return writer is not None and not segment_path(self.path, writer.number).exists()
+
+    def unsent(self) -> list[StoredSpan]:
+        """Return what waits in the segment that is being written, also when its file has been removed.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        writer = self.writer
+        position = min((cursor.mark.ordinal for cursor in self.cursors.values()), default=self.next_ordinal)
+        if writer is None:
+            return []
+        reader = SegmentReader(os.dup(writer.descriptor))
+        try:
+            return [span for span in reader.spans(0, reader.file_size) if span.ordinal >= position]
+        finally:
+            reader.close()
 
     def settled(self, destinations: Iterable[str]) -> bool:
         """Tell whether nothing is pending here for these."""
@@ -152,8 +205,15 @@ class ProcessSpool:
 
     def release(self) -> None:
         """Close all, give the lock back, and remove the directory where nothing is pending in it for anybody."""
-        if self.cursors and self.settled(list(self.cursors)):
-            remove(self.path)
+        done = self.cursors and self.settled(list(self.cursors)) and len(self.cursors) == len(cursor_names(self.path))
+        writer, self.writer = self.writer, None
+        if writer is not None:
+            writer.close()
+        if done:
+            # First the bytes: on a full disk the account takes their room. It needs none of them, for all is settled.
+            for number in list(self._segments):
+                self.drop_segment(number)
+            _ledger.retire(self.path)
         self.close()
 
     def close(self) -> None:
@@ -164,13 +224,3 @@ class ProcessSpool:
         for cursor in self.cursors.values():
             cursor.close()
         os.close(self._lock)
-
-
-def last_ordinal(path: Path, numbers: list[int]) -> int:
-    """Return how many spans a process stored, by the newest segment that says so."""
-    for number in reversed(numbers):
-        with contextlib.suppress(OSError):
-            found = ordinals(segment_path(path, number))
-            if found is not None:
-                return found[1]
-    return 0

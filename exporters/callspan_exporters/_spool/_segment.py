@@ -1,6 +1,7 @@
 """One append-only file of spans, with each resource and scope they come from once."""
 
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from callspan_exporters._encoded import EncodedSpan
-from callspan_exporters._spool._directory import open_private, process_directories, segment_numbers, segment_path
+from callspan_exporters._spool._directory import open_private, process_directories, segment_numbers, segment_path, sync
 from callspan_exporters._spool._record import HEADER_SIZE, Kind, Record, of_another_version, pack, scan
+
+_logger = logging.getLogger(__name__)
 
 _MAX_NUMBER: Final = 0xFFFF  # of resources and of scopes in one segment
 
@@ -35,21 +38,31 @@ class StoredSpan:
 class SegmentWriter:
     """The segment that a process is writing. The caller sees to it that one thread at a time does."""
 
-    def __init__(self, directory: Path, number: int, first_ordinal: int) -> None:
+    def __init__(self, directory: Path, number: int, first_ordinal: int, *, fsync: bool = False) -> None:
         """Create the file.
+
+        Args:
+            directory: of the process.
+            number: of the segment.
+            first_ordinal: of the first span that will be in it.
+            fsync: have each span survive the loss of power as well, which costs as much as the disk takes.
 
         Raises:
             OSError: it cannot be created or written.
         """
         self.number = number
         self.first_ordinal = first_ordinal
+        self.fsync = fsync
         self.size = 0
         self._resources: dict[int, tuple[int, bytes]] = {}
         self._scopes: dict[int, tuple[int, bytes]] = {}
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        # Read as well, by who finds that somebody has removed the file.
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND
         self.descriptor = open_private(segment_path(directory, number), flags)
         about = json.dumps({"pid": os.getpid(), "number": number}).encode()
         self._write(pack(Kind.SEGMENT, about, ordinal=first_ordinal, time_ns=time.time_ns()))
+        if fsync:
+            sync(directory)
 
     @property
     def full(self) -> bool:
@@ -68,11 +81,21 @@ class SegmentWriter:
         known = self._scopes.get(id(scope))
         scope_number = known[0] if known is not None else self._define(Kind.SCOPE, self._scopes, scope)
         self._write(pack(Kind.SPAN, span, resource=number, scope=scope_number, ordinal=ordinal, time_ns=time.time_ns()))
+        if self.fsync:
+            self._sync()
 
     def close(self) -> None:
         """Close the file."""
         descriptor, self.descriptor = self.descriptor, -1
         os.close(descriptor)
+
+    def _sync(self) -> None:
+        try:
+            os.fdatasync(self.descriptor)
+        except OSError as error:
+            # The span is stored all the same, and not to be stored again: what is lost is the promise about power.
+            self.fsync = False
+            _logger.warning("Spans do not survive the loss of power, for the disk refuses to sync: %s", error)
 
     def _define(self, kind: Kind, known: dict[int, tuple[int, bytes]], payload: bytes) -> int:
         number = len(known)
@@ -92,17 +115,21 @@ class SegmentWriter:
 class SegmentReader:
     """Reads the spans of one segment in order, beginning anywhere."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file.
-
-        Raises:
-            OSError: it cannot be opened.
-        """
-        self.descriptor = open_private(path, os.O_RDONLY)
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
         self.readable = not of_another_version(os.pread(self.descriptor, 4, 0))
         self._resources: dict[int, bytes] = {}
         self._scopes: dict[int, bytes] = {}
         self._defined_until = 0
+
+    @classmethod
+    def open(cls, path: Path) -> "SegmentReader":
+        """Open a file.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        return cls(open_private(path, os.O_RDONLY))
 
     @property
     def file_size(self) -> int:
@@ -195,7 +222,7 @@ def read_spans(directory: Path) -> Iterator[EncodedSpan]:
 
 def _read_segment(path: Path) -> Iterator[EncodedSpan]:
     try:
-        reader = SegmentReader(path)
+        reader = SegmentReader.open(path)
     except OSError:
         return
     try:

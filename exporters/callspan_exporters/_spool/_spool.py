@@ -1,7 +1,6 @@
 """The spool as one process sees it: its own directory, those it has adopted, and memory where there is no disk."""
 
 import contextlib
-import logging
 import threading
 import time
 from collections import deque
@@ -9,16 +8,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from callspan_exporters._spool import _ledger
 from callspan_exporters._spool._adoption import Adoption
 from callspan_exporters._spool._backlog import Backlog
+from callspan_exporters._spool._cursor import Mark, Start
 from callspan_exporters._spool._directory import open_root
 from callspan_exporters._spool._disk_backlog import DiskBacklog
-from callspan_exporters._spool._limits import Limits, trim
+from callspan_exporters._spool._limits import Limits, size_of, trim
 from callspan_exporters._spool._memory import MemorySpool
+from callspan_exporters._spool._notices import Notices
 from callspan_exporters._spool._process_spool import ProcessSpool
-from callspan_exporters.environment_variables import CALLSPAN_SPOOL_DIR, CALLSPAN_SPOOL_MAX_BYTES
-
-_logger = logging.getLogger(__name__)
+from callspan_exporters._spool._rescue import Rescue
+from callspan_exporters._spool._tally import IN_MEMORY, Tally
 
 _RETRY_DISK_S: Final = 5.0
 
@@ -41,6 +42,7 @@ class Spool:
         self.root = root
         self.limits = limits
         self.destinations = list(destinations)
+        self.tally = Tally()
         self._reset()
 
     def append(self, resource: bytes, scope: bytes, span: bytes) -> None:
@@ -55,11 +57,22 @@ class Spool:
                 return
             try:
                 self._busy = True
+                self.stored += 1
                 self._append(resource, scope, span)
                 while self._deferred:
+                    self.stored += 1
                     self._append(*self._deferred.popleft())
             finally:
                 self._busy = False
+
+    def drop(self, reason: str) -> None:
+        """Count a span that ended and cannot be kept.
+
+        Args:
+            reason: one of those in `_tally`.
+        """
+        with self._lock:
+            self.tally.add(reason)
 
     def backlogs(self, destination: str) -> list[Backlog]:
         """Return where spans wait for a destination: of this process first."""
@@ -78,7 +91,9 @@ class Spool:
     def adopt(self) -> None:
         """Take over what dead processes left for the destinations of this one, and let go of what is done."""
         if self.root is not None:
-            self._leave_removed_directory()
+            self.leave_removed_directory()
+            if self._notices.near_limit:
+                self._note_size(self.root, size_of(self.root), trimmed=False)
             own = self._own
             self.adoption.look(
                 self.root, self.destinations, own.path if own is not None else None, self.limits.max_age_s
@@ -95,8 +110,9 @@ class Spool:
             self.destinations.append(destination)
             self.memory.add_destination(destination)
             if self._own is not None:
+                memory = self.memory.backlogs[destination].mark
                 with contextlib.suppress(OSError):
-                    self._own.add_destination(destination)
+                    self._own.add_destination(destination, memory, self.tally.dropped)
 
     def replace_destination(self, old: str, new: str) -> None:
         """Give all that is pending for one destination, and what follows, to another. No sender may be reading."""
@@ -121,6 +137,7 @@ class Spool:
         """Let go of all directories; what is pending stays in them. A span that ends later begins a new one."""
         with self._lock:
             own, self._own = self._own, None
+            self._begin_anew()
             if own is not None:
                 own.release()
             self.adoption.release()
@@ -147,75 +164,90 @@ class Spool:
             backlog.close()
         self._reset()
 
+    def leave_removed_directory(self) -> None:
+        """Begin a new directory where somebody has removed this process's, with what can still be read of it."""
+        with self._lock:
+            own = self._own
+            if self.root is None or own is None or not own.gone:
+                return
+            self._own, own.abandoned = None, True
+            rescue = Rescue(own)
+            with contextlib.suppress(OSError):
+                self._own = self._new_directory(self.root, rescue.starts())
+                _ledger.replace(own.path, rescue.accounts())
+            for span in rescue.spans:
+                if self._own is not None:
+                    rescue.arrive(span.ordinal, self._own)
+                self._append(span.encoded.resource, span.encoded.scope, span.encoded.span)
+            if self._own is not None:
+                rescue.arrive(rescue.next_ordinal, self._own)
+        self._notices.removed(own.path, len(rescue.spans), rescue.lost)
+
     def _reset(self) -> None:
         self._lock = threading.RLock()
         self._busy = False
         self._deferred: deque[tuple[bytes, bytes, bytes]] = deque()
         self._own: ProcessSpool | None = None
-        self._disk_failed = False
+        self._notices = Notices()
         self._retry_disk_at = 0.0
-        self._trimmed = False
         self._backlogs: dict[tuple[Path, str], DiskBacklog] = {}
-        self.dropped = 0
+        self.stored = 0
         self.adoption = Adoption()
-        self.memory = MemorySpool(self.limits.memory_bytes)
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Begin the numbers of a directory to come."""
+        self.tally.close()
+        self.tally = Tally()
+        self.memory = MemorySpool(self.limits.memory_bytes, self.limits.memory_spans, self._keep_memory_mark)
         for destination in self.destinations:
             self.memory.add_destination(destination)
 
     def _append(self, resource: bytes, scope: bytes, span: bytes) -> None:
-        if self.root is not None and (not self._disk_failed or time.monotonic() >= self._retry_disk_at):
+        failed = self._notices.disk_failed
+        if self.root is not None and (not failed or time.monotonic() >= self._retry_disk_at):
             try:
                 self._append_to_disk(self.root, resource, scope, span)
             except OSError as error:
-                self._disk_refused(error)
+                self._retry_disk_at = time.monotonic() + _RETRY_DISK_S
+                self._notices.disk_refused(error, self.limits.memory_bytes, self.tally[IN_MEMORY])
             else:
                 return
-        self.dropped += self.memory.append(resource, scope, span)
+        self.memory.append(resource, scope, span)
+        self.tally.add(IN_MEMORY)
 
     def _append_to_disk(self, root: Path, resource: bytes, scope: bytes, span: bytes) -> None:
         own = self._own
         if own is None:
-            open_root(root)
-            own = self._own = ProcessSpool.create(root, self.destinations)
+            own = self._own = self._new_directory(root, self._starts())
         if own.append(resource, scope, span, self.limits.segment_bytes):
-            self._trim(root)
-        if self._disk_failed:
-            self._disk_failed = False
-            _logger.warning("The spool in %s takes spans again", root)
+            size, trimmed = trim(root, self._held(), self.limits.max_bytes)
+            self._note_size(root, size, trimmed=trimmed)
+        if self._notices.disk_failed:
+            self._notices.disk_took(root, self.tally[IN_MEMORY])
 
-    def _trim(self, root: Path) -> None:
-        if trim(root, self._held(), self.limits.max_bytes) and not self._trimmed:
-            self._trimmed = True
-            _logger.warning(
-                "The spool in %s has reached its limit of %d bytes: the oldest spans go, as expired. %s raises it",
-                root,
-                self.limits.max_bytes,
-                CALLSPAN_SPOOL_MAX_BYTES,
-            )
+    def _new_directory(self, root: Path, starts: dict[str, Start]) -> ProcessSpool:
+        open_root(root)
+        _ledger.prepare(root)
+        return ProcessSpool.create(root, starts, self.tally, fsync=self.limits.fsync)
 
-    def _leave_removed_directory(self) -> None:
-        """Begin a new directory where somebody has removed this process's. What was pending in it is lost."""
-        with self._lock:
-            own = self._own
-            if own is None or not own.gone:
-                return
-            # Not closed: other senders may be reading it.
-            self._own = None
-            pending = max((own.next_ordinal - cursor.mark.ordinal for cursor in own.cursors.values()), default=0)
-            self.dropped += pending
-        _logger.warning("%s was removed, and %d spans that were pending in it are lost", own.path, pending)
+    def _starts(self) -> dict[str, Start]:
+        first = Mark(segment=1)
+        backlogs = self.memory.backlogs
+        return {name: Start(first, backlogs[name].mark) for name in self.destinations if name in backlogs}
 
-    def _disk_refused(self, error: OSError) -> None:
-        self._retry_disk_at = time.monotonic() + _RETRY_DISK_S
-        if not self._disk_failed:
-            self._disk_failed = True
-            _logger.warning(
-                "Spans are kept in memory only, up to %d bytes, because the spool cannot be written: %s. "
-                "Set %s to a directory that only this user can write",
-                self.limits.memory_bytes,
-                error,
-                CALLSPAN_SPOOL_DIR,
-            )
+    def _keep_memory_mark(self, destination: str, mark: Mark) -> None:
+        own = self._own
+        cursor = own.cursors.get(destination) if own is not None else None
+        if cursor is not None:
+            with contextlib.suppress(OSError):
+                cursor.move_memory(mark)
+
+    def _note_size(self, root: Path, size: int, *, trimmed: bool) -> None:
+        own = self._own
+        marks = [cursor.mark.ordinal for cursor in own.cursors.values()] if own is not None else []
+        pending = own.next_ordinal - min(marks) if own is not None and marks else 0
+        self._notices.filled(root, size, self.limits.max_bytes, pending, trimmed=trimmed)
 
     def _held(self) -> list[ProcessSpool]:
         return [*([self._own] if self._own is not None else []), *self.adoption.held]
