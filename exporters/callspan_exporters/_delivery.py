@@ -19,7 +19,8 @@ from callspan_exporters._settings import BatchSettings
 from callspan_exporters._spool import AFTER_SHUTDOWN, DeadLetters, Limits, Spool, left_for_any
 
 _PATIENCE_WITH_KNOWN_DOWN_S: Final = 0.5
-_PATIENCE_WITH_THREADS_S: Final = 0.2
+_PATIENCE_WITH_THREADS_S: Final = 0.1
+_LOOK_EVERY_S: Final = 0.02
 
 
 class Delivery:
@@ -35,6 +36,7 @@ class Delivery:
         exit_budget_s: float,
         meter_provider: MeterProvider | None = None,
         component_type: str = "callspan_span_processor",
+        talkative: bool = True,
     ) -> None:
         """Touch neither disk nor network, and start no thread.
 
@@ -46,10 +48,12 @@ class Delivery:
             exit_budget_s: how long exit may be held up, in seconds.
             meter_provider: of the metrics about it; by default the global one, now or later.
             component_type: what the metrics call it.
+            talkative: whether to say on stderr at the end what is left.
         """
         self.spool = Spool(root, limits, [destination.identity for destination in destinations])
         self._settings = settings
         self._exit_budget_s = exit_budget_s
+        self._talkative = talkative
         self._dead_letters = DeadLetters(root, limits.max_age_s)
         self._metrics = DeliveryMetrics(meter_provider, component_type)
         self._senders = [self._sender(destination) for destination in destinations]
@@ -152,7 +156,35 @@ class Delivery:
         Returns:
             Whether every destination has acknowledged or refused all of it.
         """
-        return self._flush(time.monotonic() + timeout_s, everything=False)
+        deadline = time.monotonic() + timeout_s
+        delivered = self._flush(deadline, everything=False)
+        for sender in self._senders:
+            delivered = sender.destination.force_flush(max(0.0, deadline - time.monotonic())) and delivered
+        return delivered
+
+    def flush_everything(self, stop: threading.Event, deadline: float) -> bool:
+        """Send what there is, also of processes that died, until that is done, or a destination does not take it.
+
+        Args:
+            stop: set by who wants no more of it.
+            deadline: until when to try, on the monotonic clock.
+
+        Returns:
+            Whether every destination has acknowledged or refused all that could be had.
+        """
+        self.start()
+        timeout_s = deadline - time.monotonic()
+        flushes = [sender.flush(everything=True, timeout_s=timeout_s) for sender in self._senders]
+        while time.monotonic() < deadline and not stop.is_set():
+            if all(flush.done for flush in flushes):
+                return all(flush.wait(0.0) for flush in flushes)
+            stop.wait(_LOOK_EVERY_S)
+        return False
+
+    @property
+    def delivered(self) -> dict[str, int]:
+        """How many spans each destination has acknowledged to this process."""
+        return {sender.destination.identity: sender.delivered for sender in self._senders}
 
     def flush_at_shutdown(self) -> bool:
         """Flush within the exit budget: what is spent here is not there any more at exit."""
@@ -189,8 +221,9 @@ class Delivery:
         self._shut = True
         self._all_sent = self.pending == 0
         self._sent_by_shutdown = self.spool.stored - self._waiting()
-        self._say_what_is_kept()
-        stopped = [sender.stop(_PATIENCE_WITH_THREADS_S if sender.pending == 0 else 0.0) for sender in self._senders]
+        if self._talkative:
+            self._say_what_is_kept()
+        stopped = [sender.stop(_PATIENCE_WITH_THREADS_S) for sender in self._senders]
         # A thread that is still waiting for an answer may come back to the files; the kernel lets go of them.
         if all(stopped):
             self.spool.close()

@@ -38,6 +38,11 @@ def named_destinations() -> list[str]:
     return [name for name in names if name in _ALLOWED and name != _NONE]
 
 
+def destinations_of_environment() -> list[OTLPDestination]:
+    """Return what ``CALLSPAN_DESTINATIONS`` and the variables of each destination say."""
+    return [OTLPDestination.from_environment() for _ in named_destinations()[:1]]
+
+
 class Destinations:
     """Decides what a delivery sends to.
 

@@ -29,6 +29,11 @@ class Flush:
         self._delivered = delivered
         self._done.set()
 
+    @property
+    def done(self) -> bool:
+        """Whether there is an answer."""
+        return self._done.is_set()
+
     def wait(self, deadline: float) -> bool:
         """Wait for the answer until a moment on the monotonic clock; no answer by then is a no."""
         return self._done.wait(max(0.0, deadline - time.monotonic())) and self._delivered

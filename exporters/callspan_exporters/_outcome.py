@@ -83,6 +83,10 @@ class Destination(Protocol):
         """
         ...
 
+    def force_flush(self, timeout_s: float) -> bool:
+        """Pass on at once what was sent and is held back on this side, ``timeout_s`` seconds at most. Never raises."""
+        ...
+
     def shutdown(self) -> None:
         """Let go of what was not made by `connect`. Nothing is sent any more. Never raises."""
         ...

@@ -45,7 +45,7 @@ class Sender:
     def start(self) -> None:
         """Start the thread, if it is not running. Where none can be started any more, a flush does its work."""
         with self._starting:
-            if self.started or self._stopping:
+            if self.started or self._stop.is_set():
                 return
             self.started = True
             name = f"callspan {self.destination.identity}"
@@ -78,7 +78,7 @@ class Sender:
 
     def stop(self, timeout_s: float) -> bool:
         """Stop the thread, and tell whether it did within ``timeout_s`` seconds."""
-        self._stopping = True
+        self._stop.set()
         self._inbox.put(None)
         thread = self._thread
         if thread is None or thread is threading.current_thread():
@@ -101,6 +101,11 @@ class Sender:
         return backlog.pending if backlog is not None else 0
 
     @property
+    def delivered(self) -> int:
+        """How many spans its destination has acknowledged."""
+        return self._metrics.delivered
+
+    @property
     def known_down(self) -> bool:
         """Whether the last attempt to send failed."""
         return self.troubles.failures > 0
@@ -118,7 +123,7 @@ class Sender:
         self._starting = threading.Lock()
         self._inbox: queue.SimpleQueue[Flush | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._stopping = False
+        self._stop = threading.Event()
         self._backoff = Backoff()
         self._adopt_at = 0.0
         self._inline_until: float | None = None
@@ -128,13 +133,13 @@ class Sender:
     def _run(self) -> None:
         self._inline_until = None
         with suppress_instrumentation():
-            while not self._stopping:
+            while not self._stop.is_set():
                 self._serve(self._wait())
 
     def _wait(self) -> Flush | None:
         """Wait for a flush, for enough spans, or for the next time to look."""
         until = max(time.monotonic() + self._settings.schedule_delay_s, self._backoff.retry_at)
-        while not self._stopping:
+        while not self._stop.is_set():
             try:
                 flush = self._inbox.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
@@ -161,13 +166,12 @@ class Sender:
 
     def _try_again(self, flush: Flush) -> bool:
         """Wait for another attempt within a flush, where one may help."""
-        if self._stopping or not self.troubles.reached or self.troubles.failures > flush.patience:
+        if self._stop.is_set() or not self.troubles.reached or self.troubles.failures > flush.patience:
             return False
         delay_s = self._backoff.retry_at - time.monotonic()
         if delay_s > flush.deadline - time.monotonic():
             return False
-        time.sleep(max(0.0, delay_s))
-        return True
+        return not self._stop.wait(max(0.0, delay_s))
 
     def _adopt(self, *, now: bool) -> None:
         if now or time.monotonic() >= self._adopt_at:

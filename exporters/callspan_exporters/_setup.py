@@ -13,9 +13,8 @@ from opentelemetry import trace
 from callspan_exporters import _sdk
 from callspan_exporters._attach import attach
 from callspan_exporters._delivery import Delivery
-from callspan_exporters._destinations import Destinations, named_destinations
+from callspan_exporters._destinations import Destinations, destinations_of_environment
 from callspan_exporters._settings import BatchSettings, exit_budget_s, limits, spool_root
-from callspan_exporters.otlp import OTLPDestination
 
 _logger = logging.getLogger(__name__)
 
@@ -82,18 +81,18 @@ class _Composition:
         return self._attach(provider)
 
     def _compose(self) -> None:
-        if not named_destinations():
+        destinations = destinations_of_environment()
+        if not destinations:
             return
-        default = OTLPDestination.from_environment()
         settings = BatchSettings.from_environment()
         self._delivery = Delivery(
-            [default],
+            destinations,
             root=spool_root(),
             limits=limits(settings),
             settings=settings,
             exit_budget_s=exit_budget_s(),
         )
-        self._destinations = Destinations(self._delivery, default)
+        self._destinations = Destinations(self._delivery, destinations[0])
 
     def _global_provider(self) -> Any:
         if self._default_provider is None and _sdk.no_provider_yet() and not _sdk.configure_by_file():

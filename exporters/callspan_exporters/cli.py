@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
 
+from callspan_exporters._commands import drain, status
 from callspan_exporters._show import command as show
 
 _BROKEN_PIPE: Final = 141  # what a shell reports of a program that SIGPIPE ended
@@ -25,6 +26,8 @@ class _Command:
 
 _COMMANDS: Final = {
     "show": _Command(show.HELP, show.add_arguments, show.run),
+    "status": _Command(status.HELP, status.add_arguments, status.run),
+    "drain": _Command(drain.HELP, drain.add_arguments, drain.run),
 }
 
 

@@ -51,6 +51,9 @@ class Backend:
     def close(self) -> None:
         pass
 
+    def force_flush(self, timeout_s: float) -> bool:
+        return True
+
     def shutdown(self) -> None:
         pass
 

@@ -137,7 +137,7 @@ def test_of_a_batch_with_a_corrupt_span_the_others_arrive():
     for span in (first, second, CORRUPT, third):
         delivery.append(span.resource, span.scope, span.span)
     assert delivery.force_flush(10.0)
-    delivery.exit()
+    delivery.shutdown()
     assert [span.name for span in exporter.get_finished_spans()] == ["first", "second", "third"]
 
 

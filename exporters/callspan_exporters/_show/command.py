@@ -1,19 +1,17 @@
 """``callspan show``: what the command takes, reads and prints."""
 
 import argparse
-import os
 import sys
-from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 
+from callspan_exporters._commands.spool import NoSpoolError, add_spool_argument, chosen_spool, complain
 from callspan_exporters._show.document import write_json
 from callspan_exporters._show.labels import printable
 from callspan_exporters._show.traces import StoredTrace, collect
 from callspan_exporters._show.tree import trace_tree
-from callspan_exporters._spool import read_refusals, read_spans, spool_directory
-from callspan_exporters.environment_variables import CALLSPAN_SPOOL_DIR
+from callspan_exporters._spool import read_refusals, read_spans
 
 HELP: Final = "show the traces in the spool, newest first"
 
@@ -36,7 +34,7 @@ Collector at OTEL_EXPORTER_OTLP_ENDPOINT. With CALLSPAN_SPOOL=off nothing is kep
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what ``callspan show`` takes."""
     parser.add_argument("--json", action="store_true", help="one JSON document, all traces unless --last is given")
-    parser.add_argument("--spool", type=Path, metavar="DIR", help=f"the spool (default: ${CALLSPAN_SPOOL_DIR})")
+    add_spool_argument(parser)
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument("--last", type=_count, metavar="N", help=f"the newest N traces (default: {_DEFAULT_LAST})")
     amount.add_argument("--all", action="store_true", help="every trace in the spool")
@@ -44,15 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the spool; return the exit code: 0, or 2 for a spool that cannot be read."""
-    chosen: Path | None = arguments.spool
     try:
-        directory = chosen.expanduser().absolute() if chosen else spool_directory()
-        present = _present(directory, needed=chosen is not None or bool(os.environ.get(CALLSPAN_SPOOL_DIR)))
-    except (OSError, RuntimeError) as error:
-        setting = "--spool" if chosen else CALLSPAN_SPOOL_DIR
-        reason = error.strerror or error if isinstance(error, OSError) else error
-        where = f" {printable(str(error.filename))}" if isinstance(error, OSError) and error.filename else ""
-        _complain(f"cannot read the spool{where}: {reason}; set {setting} to the directory that the program writes to")
+        directory, present = chosen_spool(arguments)
+    except NoSpoolError as error:
+        complain(str(error))
         return 2
     traces, unreadable = collect(read_spans(directory), read_refusals(directory)) if present else ([], 0)
     last: int | None = arguments.last
@@ -65,23 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         sys.stdout.write(_NOTHING.format(directory=printable(str(directory))))
     if unreadable:
-        _complain(f"{unreadable} spans in the spool are not OTLP and are not shown")
+        complain(f"{unreadable} spans in the spool are not OTLP and are not shown")
     return 0
-
-
-def _present(directory: Path, *, needed: bool) -> bool:
-    """Return whether there is a spool; where nobody named one, none yet is no error.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    try:
-        os.scandir(directory).close()
-    except FileNotFoundError:
-        if needed:
-            raise
-        return False
-    return True
 
 
 def _print_trees(traces: list[StoredTrace], last: int | None) -> None:
@@ -96,11 +74,6 @@ def _print_trees(traces: list[StoredTrace], last: int | None) -> None:
         sys.stdout.write(capture.get())
     if last is not None and len(traces) > last:
         sys.stdout.write(f"\n{len(traces) - last} older traces: --last N or --all shows more\n")
-
-
-def _complain(message: str) -> None:
-    sys.stdout.flush()
-    sys.stderr.write(f"callspan: {message}\n")
 
 
 def _count(argument: str) -> int:

@@ -5,7 +5,7 @@ from callspan_exporters._spool._adoption import left_for_any
 from callspan_exporters._spool._backlog import Backlog
 from callspan_exporters._spool._dead_letter import DeadLetters, Refusal, read_reasons, read_refusals
 from callspan_exporters._spool._directory import spool_directory
-from callspan_exporters._spool._ledger import read_accounts, read_ledger
+from callspan_exporters._spool._ledger import read_accounts, since_ns
 from callspan_exporters._spool._limits import Limits
 from callspan_exporters._spool._segment import StoredSpan, read_spans
 from callspan_exporters._spool._spool import Spool
@@ -23,9 +23,9 @@ __all__ = [
     "StoredSpan",
     "left_for_any",
     "read_accounts",
-    "read_ledger",
     "read_reasons",
     "read_refusals",
     "read_spans",
+    "since_ns",
     "spool_directory",
 ]

@@ -139,6 +139,11 @@ def process_directories(root: Path) -> list[Path]:
     return [root / name for name in sorted(names_in(root)) if _PROCESS.fullmatch(name)]
 
 
+def began_ns(directory: Path) -> int:
+    """Return when a process made its directory, nanoseconds since the epoch."""
+    return int(directory.name.partition("-")[0], 16)
+
+
 def segment_numbers(directory: Path) -> list[int]:
     """Return the numbers of the segments in a process's directory, oldest first."""
     names = names_in(directory)

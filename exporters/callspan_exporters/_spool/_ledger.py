@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from callspan_exporters._spool._account import Account, accounts_of
 from callspan_exporters._spool._cursor import file_name
-from callspan_exporters._spool._directory import is_live, open_private, process_directories, remove
+from callspan_exporters._spool._directory import began_ns, is_live, open_private, process_directories, remove
 
 _logger = logging.getLogger(__name__)
 
@@ -149,6 +149,19 @@ def read_accounts(root: Path) -> list[Account]:
     return [totals[destination] for destination in sorted(totals)]
 
 
+def since_ns(root: Path) -> int | None:
+    """Return from when on a spool has an account, nanoseconds since the epoch; None where it has none.
+
+    Args:
+        root: the spool, as `spool_directory` returns it.
+    """
+    directories = process_directories(root)
+    times = [began_ns(directories[0])] if directories else []
+    if began := read_ledger(root).since_ns:
+        times.append(began)
+    return min(times, default=None)
+
+
 def read_ledger(root: Path) -> Ledger:
     """Return what the file says; an empty one where there is none, or none that can be read."""
     try:
@@ -189,7 +202,7 @@ def _write(root: Path, ledger: Ledger) -> None:
     }
     content = {
         "version": _VERSION,
-        "since_ns": ledger.since_ns or time.time_ns(),
+        "since_ns": ledger.since_ns or since_ns(root) or time.time_ns(),
         "destinations": destinations,
         "entered": sorted(name for name in ledger.entered if (root / name).exists()),
     }
