@@ -156,6 +156,8 @@ class Delivery:
         Returns:
             Whether every destination has acknowledged or refused all of it.
         """
+        if self._shut:
+            return self._all_sent and self.pending == 0
         deadline = time.monotonic() + timeout_s
         delivered = self._flush(deadline, everything=False)
         for sender in self._senders:
