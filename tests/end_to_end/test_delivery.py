@@ -1,5 +1,6 @@
 """Every ended span arrives, once: through the death of processes, forks, and destinations that fail."""
 
+import os
 import signal
 import stat
 import time
@@ -333,7 +334,7 @@ def test_the_spool_can_be_off(otlp_receiver: OtlpReceiver, spool_dir: Path) -> N
     assert not spool_dir.exists()
 
 
-@pytest.mark.parametrize("obstacle", ["a file", "a link", "a file above it"])
+@pytest.mark.parametrize("obstacle", ["a file", "another user's link", "another user's directory", "a file above it"])
 def test_a_spool_that_cannot_be_trusted(otlp_receiver: OtlpReceiver, spool_dir: Path, obstacle: str) -> None:
     """Memory takes the spans, with one warning."""
     env = pointed_at(otlp_receiver)
@@ -342,10 +343,16 @@ def test_a_spool_that_cannot_be_trusted(otlp_receiver: OtlpReceiver, spool_dir: 
     elif obstacle == "a file above it":
         spool_dir.write_text("")
         env["CALLSPAN_SPOOL_DIR"] = str(spool_dir / "spool")
+    elif os.geteuid() != 0:
+        pytest.skip("only root can give files to another user")
     else:
         elsewhere = spool_dir.with_name("elsewhere")
         elsewhere.mkdir()
-        spool_dir.symlink_to(elsewhere)
+        if obstacle == "another user's link":
+            spool_dir.symlink_to(elsewhere)
+        else:
+            elsewhere.rename(spool_dir)
+        os.lchown(spool_dir, 12345, 12345)
     result = run_python(source("spans(5)"), env=env)
     assert received(otlp_receiver) == names(5)
     (warning,) = result.stderr.splitlines()

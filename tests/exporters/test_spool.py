@@ -311,16 +311,41 @@ def test_leftovers_that_are_not_ours(tmp_path: Path) -> None:
 
 
 def test_a_root_of_ours_is_closed_to_others(tmp_path: Path) -> None:
-    """A directory of ours that others may read is closed to them; one that is a link is not used."""
+    """A directory of ours that others may read is closed to them, also behind a link of ours."""
     root = tmp_path / "spool"
     root.mkdir()
-    root.chmod(0o755)
-    open_root(root)
-    assert stat.S_IMODE(root.stat().st_mode) == 0o700
     link = tmp_path / "link"
     link.symlink_to(root)
-    with pytest.raises(UnsafeSpoolError, match="symbolic link"):
+    for path in (root, link):
+        root.chmod(0o755)
+        open_root(path)
+        assert stat.S_IMODE(root.stat().st_mode) == 0o700
+
+
+def test_directories_above_the_root_are_made_for_us_alone(tmp_path: Path) -> None:
+    """Or somebody else could put a directory of theirs in its place."""
+    before = os.umask(0)
+    try:
+        open_root(tmp_path / "state" / "callspan" / "spool")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "state", tmp_path / "state" / "callspan", tmp_path / "state" / "callspan" / "spool"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+def test_a_root_of_somebody_else_is_not_used(tmp_path: Path) -> None:
+    """Neither their directory nor their link, wherever it leads."""
+    root = tmp_path / "spool"
+    root.mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(root)
+    os.lchown(link, 12345, 12345)
+    with pytest.raises(UnsafeSpoolError, match="link of another user"):
         open_root(link)
+    os.chown(root, 12345, 12345)
+    with pytest.raises(UnsafeSpoolError, match="belongs to another user"):
+        open_root(root)
 
 
 def test_the_spool_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

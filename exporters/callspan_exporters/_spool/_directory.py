@@ -20,6 +20,7 @@ _PROCESS: Final = re.compile(r"[0-9a-f]{16}-[0-9]+-[0-9a-f]{8}")
 _NEWBORN_PREFIX: Final = ".new-"
 _NEWBORN_MAX_AGE_S: Final = 60.0
 _OWNER_ONLY: Final = 0o700
+_ROOT_UID: Final = 0
 
 
 class UnsafeSpoolError(OSError):
@@ -46,7 +47,7 @@ def open_root(root: Path) -> None:
     """Make the spool's root directory where it is missing, and make sure that it is ours alone.
 
     Raises:
-        UnsafeSpoolError: it is a link, no directory, or somebody else's.
+        UnsafeSpoolError: it is no directory, or somebody else's, or somebody else's link leads to it.
         OSError: it cannot be made.
     """
     _make_parents(root.parent)
@@ -54,7 +55,9 @@ def open_root(root: Path) -> None:
         make_directory(root)
     status = root.lstat()
     if stat.S_ISLNK(status.st_mode):
-        raise UnsafeSpoolError(f"{root} is a symbolic link; name the directory that it leads to")
+        if status.st_uid not in (os.geteuid(), _ROOT_UID):
+            raise UnsafeSpoolError(f"{root} is a symbolic link of another user (uid {status.st_uid})")
+        status = root.stat()
     if not stat.S_ISDIR(status.st_mode):
         raise UnsafeSpoolError(f"{root} is not a directory")
     if status.st_uid != os.geteuid():
