@@ -43,6 +43,7 @@ class Invocation:
         takes_attempts: whether LiteLLM calls below it are attempts with spans of their own (Router calls).
         attempts: how many attempts have started.
         provider_requests: how many requests to a provider were announced by LiteLLM.
+        model: the model, or group of models, that was asked for.
         group: the model group that the newest attempt was for.
         late_attributes: attributes learnt while the call runs, written with the others when it ends.
         private: credentials the call was made with, to be kept out of error messages.
@@ -57,6 +58,7 @@ class Invocation:
         "attempts",
         "group",
         "late_attributes",
+        "model",
         "private",
         "provider_requests",
         "span",
@@ -77,6 +79,7 @@ class Invocation:
         self.takes_attempts = takes_attempts
         self.attempts = 0
         self.provider_requests = 0
+        self.model: object = None
         self.group: object = None
         self.late_attributes: Attributes = {}
         self.private: set[str] = set()

@@ -24,17 +24,17 @@ def arguments(name: str) -> dict[str, Any]:
     return dict(ARGUMENTS[name if name in ARGUMENTS else name.removeprefix("a")])
 
 
-def make(function: Callable[..., Any], **changes: Any) -> Any:
+def make(function: Callable[..., Any], *positional: Any, **changes: Any) -> Any:
     """Call an entry point, synchronous or not, and read its stream if it returns one."""
 
     async def awaited() -> Any:
-        result = function(**changes)
+        result = function(*positional, **changes)
         result = await result if inspect.isawaitable(result) else result
         return [chunk async for chunk in result] if changes.get("stream") else result
 
     if inspect.iscoroutinefunction(function):
         return asyncio.run(awaited())
-    result = function(**changes)
+    result = function(*positional, **changes)
     return list(result) if changes.get("stream") else result
 
 

@@ -38,4 +38,5 @@ for name in calls.NAMES:
 router = calls.router()
 count("Router.completion", router.completion, model="small", messages=calls.MESSAGES)
 count("Router.acompletion", router.acompletion, model="small", messages=calls.MESSAGES)
+count("Router.aresponses", router.aresponses, model="small", input="Say hello.")
 Path(out).write_text(json.dumps(counts))

@@ -5,6 +5,7 @@ import importlib
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import FunctionType
 
 import litellm
 import litellm.router
@@ -24,8 +25,9 @@ MODULES = (
     "litellm.router",
     "litellm.responses.main",
     "litellm.litellm_core_utils.litellm_logging",
+    "litellm.litellm_core_utils.asyncify",
 )
-OPTIONAL = ("litellm.rust_bridge.dispatch", "litellm.router_python_core")
+OPTIONAL = ("litellm.rust_bridge.dispatch", "litellm.router_python_core", "litellm.router_rust.core")
 
 
 def snapshot() -> dict[str, object]:
@@ -39,14 +41,17 @@ def snapshot() -> dict[str, object]:
             if hasattr(value, "__code__"):
                 found[f"{module_name}.{name}.__code__"] = value.__code__
             if isinstance(value, type) and value.__module__.startswith("litellm"):
-                members = {**vars(value), **vars(vars(value).get("_core_class", object))}
-                found.update({f"{module_name}.{name}.{member}": thing for member, thing in members.items()})
+                for member, thing in vars(value).items():
+                    found[f"{module_name}.{name}.{member}"] = thing
+                    if isinstance(thing, FunctionType):
+                        found[f"{module_name}.{name}.{member}.__code__"] = thing.__code__
     return found
 
 
 def test_uninstrument_restores_every_object_to_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     """After uninstrument() every function, its code and every class member is the very object it was."""
     monkeypatch.setenv("CALLSPAN_DESTINATIONS", "none")
+    litellm.Router(model_list=[])  # LiteLLM 1.110 imports what is behind it now
     before = snapshot()
     callspan.instrument(tracer_provider=TracerProvider())
     during = snapshot()
@@ -54,6 +59,7 @@ def test_uninstrument_restores_every_object_to_identity(monkeypatch: pytest.Monk
     after = snapshot()
     changed = {name for name, value in before.items() if during[name] is not value}
     assert {"litellm.main.completion.__code__", "litellm.main.acompletion.__code__"} <= changed
+    assert any(name.endswith(("Router.acompletion.__code__", "Core.acompletion.__code__")) for name in changed)
     assert {name for name, value in before.items() if after.get(name) is not value} == set()
     assert set(after) == set(before)
 

@@ -79,6 +79,37 @@ def test_a_fallback_in_mid_stream_is_an_attempt(spans: Spans, upstream: OpenAIUp
     assert call.end_time >= made[-1].end_time
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_a_fallback_of_the_responses_api_is_an_attempt(stream: bool, spans: Spans, upstream: OpenAIUpstream) -> None:
+    """The Responses API's calls of a Router are parents of their attempts too."""
+    upstream.models["gpt-4o-mini"] = Fail(500)
+    router = calls.router()
+    calls.make(router.aresponses, model="small", input="Say hello.", stream=stream, max_retries=0)
+    made = attempts(spans)
+    assert [span.attributes["callspan.outcome"] for span in made] == ["failure", "success"]
+    assert [span.attributes["litellm.model_group"] for span in made] == ["small", "large"]
+    assert [span.attributes["litellm.deployment.id"] for span in made] == ["one", "two"]
+    (call,) = spans.roots()
+    assert call.name == "Router.aresponses small"
+    assert call.attributes["callspan.outcome"] == "success"
+    assert "litellm.fallback" in events(call)
+
+
+def test_metadata_for_the_provider_hides_no_attempt(spans: Spans) -> None:
+    """The Responses API's own ``metadata`` are the caller's; which attempt it is stands elsewhere."""
+    calls.make(calls.router().aresponses, model="small", input="Say hello.", metadata={"ticket": "1"})
+    (made,) = attempts(spans)
+    assert made.attributes["litellm.model_group"] == "small"
+
+
+def test_a_call_that_waits_its_turn_is_one_call(spans: Spans) -> None:
+    """With a priority a Router queues the call and may start it anew by its own method; it is still that call."""
+    asyncio.run(calls.router().acompletion(model="small", messages=calls.MESSAGES, priority=1))
+    (made,) = attempts(spans)
+    assert made.attributes["callspan.attempt.number"] == 1
+    assert len(spans()) == 2
+
+
 def test_calls_side_by_side_keep_their_own_attempts(spans: Spans, upstream: OpenAIUpstream) -> None:
     """Concurrent calls on one Router do not mix."""
     upstream.default = Answer(delay=0.05)

@@ -148,13 +148,16 @@ class CallFactory:
             ``None`` where the call is a part of one that has its span already, or where instrumentation is suppressed.
         """
         parent = current_invocation()
-        if parent is not None and (operation.takes_attempts or not parent.takes_attempts):
-            return None
-        if not is_instrumentation_enabled():
+        if (parent is not None and not parent.takes_attempts) or not is_instrumentation_enabled():
             return None
         arguments = operation.arguments(args, kwargs)
+        model = arguments.get("model")
+        # A Router that calls itself for the model it was asked for is at the same call (one with a priority). For
+        # another model it is a call of its own: a plugin's, or one by which LiteLLM chooses or tries a model.
+        if parent is not None and operation.takes_attempts and model == parent.model:
+            return None
         attributes = request_attributes(operation, arguments)
-        if parent is not None:
+        if parent is not None and not operation.takes_attempts:
             _count_attempt(parent, attributes, arguments)
         invocation = Invocation(
             self._tracers.tracer(),
@@ -163,24 +166,28 @@ class CallFactory:
             kind=SpanKind.INTERNAL if operation.takes_attempts else SpanKind.CLIENT,
             takes_attempts=operation.takes_attempts,
         )
+        invocation.model = model
         return Call(invocation, operation, arguments, self._capture)
 
 
 def _count_attempt(router_call: Invocation, attributes: Attributes, arguments: Mapping[str, Any]) -> None:
-    """Number an attempt, and say on the Router call's span why there is another: a retry, or a fallback."""
-    metadata = arguments.get("metadata") or arguments.get("litellm_metadata")
-    group = read(metadata, "model_group")
+    """Number an attempt, and say on the Router call's span why there is another: a retry, or a fallback.
+
+    A Router says of each attempt which group it is for. A call without one is made by the user's code that the Router
+    asks for a deployment (its plugins): it is part of the trace, and none of the Router's tries.
+    """
+    # Where it is for LiteLLM to read; `metadata` may be the caller's own, meant for the provider.
+    group = read(arguments.get("litellm_metadata"), "model_group") or read(arguments.get("metadata"), "model_group")
+    if not isinstance(group, str):
+        return
     router_call.attempts += 1
     attributes[semconv.CALLSPAN_ATTEMPT_NUMBER] = router_call.attempts
-    if isinstance(group, str):
-        attributes[semconv.LITELLM_MODEL_GROUP] = group
+    attributes[semconv.LITELLM_MODEL_GROUP] = group
     deployment = read(arguments.get("model_info"), "id")
     if isinstance(deployment, str):
         attributes[semconv.LITELLM_DEPLOYMENT_ID] = deployment
     if router_call.attempts > 1:
         event = semconv.EVENT_RETRY if group == router_call.group else semconv.EVENT_FALLBACK
-        attempt: dict[str, str | int] = {semconv.CALLSPAN_ATTEMPT_NUMBER: router_call.attempts}
-        if isinstance(group, str):
-            attempt[semconv.LITELLM_MODEL_GROUP] = group
+        attempt = {semconv.CALLSPAN_ATTEMPT_NUMBER: router_call.attempts, semconv.LITELLM_MODEL_GROUP: group}
         emit(router_call.span, event, attempt)
     router_call.group = group

@@ -1,10 +1,11 @@
 """Wrapping a function for those who hold the function itself.
 
-``from litellm import acompletion`` before :func:`callspan.instrument`, and ``litellm.main.completion`` as LiteLLM's
-own modules at import, leave references that no attribute assignment reaches. What every reference shares is the
-function object, so its code is swapped for one that calls the wrapper; the wrapper calls a twin that has the old code.
-Nothing else about the function changes: name, signature, defaults, closure, attributes and identity stay. This is done
-only to functions that can be held that way; see :mod:`callspan._litellm.seams`.
+``from litellm import acompletion`` before :func:`callspan.instrument`, a method bound to its Router before that, and
+``litellm.main.completion`` as LiteLLM's own modules at import, leave references that no attribute assignment reaches.
+What every reference shares is the function object, so its code is swapped for one that calls the wrapper; the wrapper
+calls a twin that has the old code. Nothing else about the function changes: name, signature, defaults, closure,
+attributes and identity stay. This is done only to functions that can be held that way; see
+:mod:`callspan._litellm.seams`.
 """
 
 import inspect

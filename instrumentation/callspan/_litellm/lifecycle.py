@@ -73,20 +73,22 @@ def _call_outside(wrapped: Callable[..., Any], args: Args, kwargs: Kwargs) -> An
 
 
 def wrap_run_async_function(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
-    """Wrapper of the function by which a synchronous Router call inside a running loop hops to another thread.
+    """Wrapper of the function by which LiteLLM's synchronous calls run asynchronous ones.
 
-    LiteLLM drops the context there, so that attempts would be traces of their own.
+    Inside a running loop it hops to another thread and drops the context there, so that a Router's attempts, an SDK
+    call's fallbacks and the like would be traces of their own.
     """
-    if not args:
+    named = dict(kwargs)
+    function = args[0] if args else named.pop("async_function", None)
+    if function is None:
         return wrapped(*args, **kwargs)
-    function, *rest = args
     here = otel_context.get_current()
 
-    async def in_context(*inner: Any, **named: Any) -> Any:
+    async def in_context(*inner: Any, **others: Any) -> Any:
         otel_context.attach(here)  # in the context of a task made for this one call: there is nothing to restore
-        return await function(*inner, **named)
+        return await function(*inner, **others)
 
-    return wrapped(in_context, *rest, **kwargs)
+    return wrapped(in_context, *args[1:], **named)
 
 
 @guarded

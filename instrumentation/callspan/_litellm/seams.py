@@ -1,15 +1,18 @@
 """Where LiteLLM is patched: one table, from which everything is undone as well.
 
-Each row names a module, waits for the application to import it, and leaves LiteLLM unimported until then. Rows that
-only some versions of LiteLLM have are marked ``optional``; a missing row that is not is said once, and the rest works.
+Each row names a module, waits for the application to import it, and leaves LiteLLM unimported until then; one for a
+module that this LiteLLM does not have waits for ever. A function that only some versions have is marked ``optional``,
+or its row says which modules have it otherwise; any other that is missing is said once, and the rest works.
 """
 
+import importlib.util
+import inspect
 import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, Final
 
 import wrapt
 
@@ -20,10 +23,11 @@ from callspan._litellm.in_place import wrap_in_place
 from callspan._litellm.operations import APIS, describe_operation
 from callspan._litellm.wrappers import (
     Wrapper,
-    wrap_async_entry_point,
     wrap_awaited_entry_point,
     wrap_dispatch,
     wrap_entry_point,
+    wrap_generic,
+    wrap_planned,
 )
 
 _logger = logging.getLogger("callspan")
@@ -39,6 +43,7 @@ class Seam:
         wrapper: made when the seam is patched, from the function found there.
         in_place: whether the function's code is swapped, because callers hold the function itself.
         optional: whether it is missing from some supported version of LiteLLM.
+        moved_to: modules that have it instead, where LiteLLM has them; they have rows of their own.
     """
 
     module: str
@@ -46,18 +51,25 @@ class Seam:
     wrapper: Callable[[Callable[..., Any]], Wrapper]
     in_place: bool = False
     optional: bool = False
+    moved_to: tuple[str, ...] = ()
 
 
-def _entry(
-    factory: CallFactory, public: str, *, in_place: bool = False, takes_attempts: bool = False
-) -> Callable[[Callable[..., Any]], Wrapper]:
-    asynchronous = public.rpartition(".")[2].startswith("a")
-    # Code swapped in place is a coroutine function itself, which awaits what the wrapper returns.
-    wrap_async = wrap_awaited_entry_point if in_place else wrap_async_entry_point
-    wrap = wrap_async if asynchronous else wrap_entry_point
+_NAMES: Final = tuple(prefix + name for name in APIS for prefix in ("", "a"))
+
+_ROUTER_CLASSES: Final = (
+    ("litellm.router", "Router"),
+    ("litellm.router_python_core", "PythonCore"),
+    ("litellm.router_rust.core", "RustCore"),
+)
+"""Where a Router's methods are: in ``Router``, until LiteLLM 1.109 made it a facade of the others."""
+
+
+def _entry(factory: CallFactory, public: str) -> Callable[[Callable[..., Any]], Wrapper]:
+    owner, _, name = public.rpartition(".")
+    wrap = wrap_awaited_entry_point if name.startswith("a") else wrap_entry_point
 
     def make(function: Callable[..., Any]) -> Wrapper:
-        return wrap(factory, describe_operation(public, function, takes_attempts=takes_attempts))
+        return wrap(factory, describe_operation(public, function, takes_attempts=owner == "Router"))
 
     return make
 
@@ -67,16 +79,17 @@ def _fixed(wrapper: Wrapper) -> Callable[[Callable[..., Any]], Wrapper]:
 
 
 def litellm_seams(factory: CallFactory) -> tuple[Seam, ...]:
-    """The table.
+    """The table."""
+    return (*_call_seams(factory), *_router_seams(factory), *_lifecycle_seams())
+
+
+def _call_seams(factory: CallFactory) -> tuple[Seam, ...]:
+    """What users call.
 
     ``PublicDispatch`` is what LiteLLM's public functions call from 1.104 on, whichever name they were called by; its
     routes may go past Python. The functions behind it are decorated with ``@client``, held by LiteLLM's own modules
-    and by whoever imported them early, so they are wrapped in place. ``Router`` methods are found by name at each call.
+    and by whoever imported them early, so they are wrapped in place.
     """
-    logging_class, router = "litellm.litellm_core_utils.litellm_logging", "litellm.router"
-    callbacks, async_callbacks = _fixed(lifecycle.wrap_callbacks), _fixed(lifecycle.wrap_async_callbacks)
-    carry = _fixed(lifecycle.wrap_run_async_function)
-    names = [prefix + name for name in APIS for prefix in ("", "a")]
     return (
         *(
             Seam(
@@ -91,18 +104,42 @@ def litellm_seams(factory: CallFactory) -> tuple[Seam, ...]:
             Seam(
                 "litellm.responses.main" if name.endswith("responses") else "litellm.main",
                 name,
-                _entry(factory, f"litellm.{name}", in_place=True),
+                _entry(factory, f"litellm.{name}"),
                 in_place=True,
             )
-            for name in names
+            for name in _NAMES
         ),
-        *(
-            Seam(router, f"Router.{name}", _entry(factory, f"Router.{name}", takes_attempts=True))
-            for name in names
-            if not name.endswith("responses")
-        ),
-        Seam(router, "run_async_function", carry, optional=True),
-        Seam("litellm.router_python_core", "run_async_function", carry, optional=True),
+    )
+
+
+def _router_seams(factory: CallFactory) -> tuple[Seam, ...]:
+    """A Router's methods, in place for those who hold one that was bound before.
+
+    Until LiteLLM 1.110 those of the Responses API are made anew for each Router; what they call is found by name.
+    """
+    seams: list[Seam] = []
+    for position, (module, owner) in enumerate(_ROUTER_CLASSES):
+        later = tuple(name for name, _ in _ROUTER_CLASSES[position + 1 :])
+        in_rust = owner == "RustCore"
+        methods = {name: name for name in _NAMES if name != "responses"}
+        if not in_rust:
+            methods["aresponses"] = "_aresponses_with_streaming_fallbacks"
+        seams += (
+            Seam(module, f"{owner}.{method}", _entry(factory, f"Router.{name}"), in_place=True, moved_to=later)
+            for name, method in methods.items()
+        )
+        shared, wrap = ("_call_sync", wrap_planned) if in_rust else ("_generic_api_call_with_fallbacks", wrap_generic)
+        seams.append(Seam(module, f"{owner}.{shared}", _fixed(wrap(factory)), moved_to=later))
+    return tuple(seams)
+
+
+def _lifecycle_seams() -> tuple[Seam, ...]:
+    """What LiteLLM does on the way of a call."""
+    logging_class, utils = "litellm.litellm_core_utils.litellm_logging", "litellm.utils"
+    callbacks, async_callbacks = _fixed(lifecycle.wrap_callbacks), _fixed(lifecycle.wrap_async_callbacks)
+    carry = _fixed(lifecycle.wrap_run_async_function)
+    return (
+        Seam("litellm.litellm_core_utils.asyncify", "run_async_function", carry, in_place=True),
         Seam("litellm", "stream_chunk_builder", _fixed(stream_results.wrap_stream_chunk_builder)),
         Seam(logging_class, "Logging.pre_call", _fixed(lifecycle.wrap_pre_call)),
         Seam(logging_class, "Logging.post_call", _fixed(lifecycle.wrap_post_call)),
@@ -110,9 +147,9 @@ def litellm_seams(factory: CallFactory) -> tuple[Seam, ...]:
         Seam(logging_class, "Logging.failure_handler", callbacks),
         Seam(logging_class, "Logging.async_success_handler", async_callbacks),
         Seam(logging_class, "Logging.async_failure_handler", async_callbacks),
-        Seam("litellm.utils", "async_pre_call_deployment_hook", async_callbacks),
-        Seam("litellm.utils", "async_post_call_success_deployment_hook", async_callbacks),
-        Seam("litellm.utils", "async_post_call_failure_deployment_hook", async_callbacks, optional=True),
+        Seam(utils, "async_pre_call_deployment_hook", async_callbacks),
+        Seam(utils, "async_post_call_success_deployment_hook", async_callbacks),
+        Seam(utils, "async_post_call_failure_deployment_hook", async_callbacks, optional=True),
     )
 
 
@@ -149,7 +186,7 @@ class Patches:
         try:
             owner, name, function = _resolve(module, seam.path)
         except AttributeError:
-            level = logging.DEBUG if seam.optional else logging.WARNING
+            level = logging.DEBUG if seam.optional or any(map(_is_there, seam.moved_to)) else logging.WARNING
             _logger.log(level, "LiteLLM has no %s.%s; what it is for is not recorded", seam.module, seam.path)
             return
         try:
@@ -163,10 +200,16 @@ def _resolve(module: ModuleType, path: str) -> tuple[Any, str, Any]:
     owner: Any = module
     for parent in parents:
         owner = getattr(owner, parent)
-    # From LiteLLM 1.109 Router is a facade that hands class-level patches to its core class, and keeps a record of
-    # them; patching the core itself leaves nothing behind.
-    owner = _members(owner).get("_core_class", owner)
-    return owner, name, _members(owner).get(name) or getattr(owner, name)
+    # A class is asked for what it has itself: Router's metaclass also answers for the core that it hands calls to, and
+    # imports it for that; and what is set on Router for such a name is kept in a record, which would not be undone.
+    return owner, name, inspect.getattr_static(owner, name) if inspect.isclass(owner) else getattr(owner, name)
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package that it would be in
+        return False
 
 
 def _members(owner: object) -> dict[str, Any]:
@@ -178,11 +221,16 @@ def _wrap(owner: Any, name: str, function: Any, seam: Seam) -> Callable[[], None
     if seam.in_place and isinstance(function, FunctionType):
         return wrap_in_place(function, wrapper)
     wrapped = wrapt.FunctionWrapper(function, wrapper)
+    own = name in _members(owner)
     setattr(owner, name, wrapped)
 
     def restore() -> None:
         # Somebody may have wrapped ours since; taking theirs away would be worse than leaving ours, which passes on.
-        if _members(owner).get(name) is wrapped:
+        if _members(owner).get(name) is not wrapped:
+            return
+        if own:
             setattr(owner, name, function)
+        else:  # it was inherited, or served by the module on demand
+            delattr(owner, name)
 
     return restore

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from callspan._invocation import deactivate
 from callspan._litellm.call import Call, CallFactory
@@ -20,17 +20,8 @@ Wrapper = Callable[[Callable[..., Any], object, Args, Kwargs], Any]
 def wrap_entry_point(factory: CallFactory, operation: Operation) -> Wrapper:
     """Wrapper of a synchronous entry point that is called with the user's arguments."""
 
-    def wrap(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
-        return _make_call(factory.start(operation, args, kwargs), wrapped, args, kwargs)
-
-    return wrap
-
-
-def wrap_async_entry_point(factory: CallFactory, operation: Operation) -> Wrapper:
-    """Wrapper of a coroutine function that users call, perhaps without ever awaiting the result."""
-
-    async def wrap(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
-        return await _await_call(factory.start(operation, args, kwargs), wrapped, args, kwargs)
+    def wrap(wrapped: Callable[..., Any], instance: object, args: Args, kwargs: Kwargs) -> Any:
+        return _make_call(factory.start(operation, _positional(instance, args), kwargs), wrapped, args, kwargs)
 
     return wrap
 
@@ -41,10 +32,16 @@ def wrap_awaited_entry_point(factory: CallFactory, operation: Operation) -> Wrap
     It need not be a coroutine function itself, which spares calls that are part of another one a coroutine.
     """
 
-    def wrap(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Awaitable[Any]:
-        return _await_call(factory.start(operation, args, kwargs), wrapped, args, kwargs)
+    def wrap(wrapped: Callable[..., Any], instance: object, args: Args, kwargs: Kwargs) -> Awaitable[Any]:
+        return _await_call(factory.start(operation, _positional(instance, args), kwargs), wrapped, args, kwargs)
 
     return wrap
+
+
+def _positional(instance: object, args: Args) -> Args:
+    # A method whose code is swapped is called with `self`, as its signature has it; one that somebody else had wrapped
+    # before, and wrapt wraps on top, is called without.
+    return args if instance is None else (instance, *args)
 
 
 def wrap_dispatch(factory: CallFactory, *, asynchronous: bool) -> Wrapper:
@@ -75,6 +72,33 @@ def wrap_dispatch(factory: CallFactory, *, asynchronous: bool) -> Wrapper:
 def _dispatched_operation(python: Any) -> Operation | None:
     name = getattr(python, "__name__", "")
     return describe_operation(f"litellm.{name}", python) if name.removeprefix("a") in APIS else None
+
+
+_ROUTER_RESPONSES: Final = Operation("Router.responses", APIS["responses"][0], (), "responses", takes_attempts=True)
+
+
+def wrap_generic(factory: CallFactory) -> Wrapper:
+    """Wrapper of the method by which a Router makes synchronous calls of many kinds, ``responses`` among them."""
+
+    def wrap(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
+        ours = getattr(kwargs.get("original_function"), "__name__", "") == "responses"
+        return _make_call(factory.start(_ROUTER_RESPONSES, (), kwargs) if ours else None, wrapped, args, kwargs)
+
+    return wrap
+
+
+def wrap_planned(factory: CallFactory) -> Wrapper:
+    """Wrapper of the same in LiteLLM's Rust core, which takes a plan and the user's arguments as its first two."""
+
+    def start(args: Args) -> Call | None:
+        if len(args) < 2 or getattr(args[0], "endpoint", "") != "responses":  # noqa: PLR2004  # plan, arguments
+            return None
+        return factory.start(_ROUTER_RESPONSES, (), args[1])
+
+    def wrap(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
+        return _make_call(start(args), wrapped, args, kwargs)
+
+    return wrap
 
 
 def _make_call(call: Call | None, wrapped: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
