@@ -85,6 +85,11 @@ class Inbox(Generic[BehaviourT]):
         with self._changed:
             self._queued.extend(behaviours)
 
+    def forget_behaviours(self) -> None:
+        """Takes back what was queued."""
+        with self._changed:
+            self._queued.clear()
+
     def wait_for(self, spans: int, timeout: float = 10.0) -> list[ReceivedSpan]:
         """Waits until it has taken so many spans and returns those it has; there may be fewer after the timeout."""
         with self._changed:

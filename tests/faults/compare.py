@@ -1,0 +1,71 @@
+"""Runs the fault matrix with the stock batch span processor and with callspan, and prints what each lost.
+
+python tests/faults/compare.py [--only SUBSTRING] [--quick] [--markdown]
+"""
+# ruff: noqa: T201  a table is what this prints
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from faults.running import CALLSPAN, STOCK, Result, run
+from faults.scenario import Scenario
+from faults.table import SCENARIOS
+
+COLUMNS: Final = ("scenario", "spans", "stock lost", "it reports", "exit s", "callspan lost", "twice", "exit s")
+WIDTHS: Final = (44, 8, 10, 10, 6, 13, 6, 6)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", metavar="SUBSTRING", help="the scenarios in whose names this is")
+    parser.add_argument("--quick", action="store_true", help="without those that take long")
+    parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
+    arguments = parser.parse_args()
+    line = _markdown if arguments.markdown else _text
+    print(line(COLUMNS))
+    if arguments.markdown:
+        print(line(["---"] + ["---:"] * (len(COLUMNS) - 1)))
+    for scenario in SCENARIOS:
+        if scenario.compared and arguments.only in scenario.name and not (arguments.quick and scenario.slow):
+            print(line(_row(scenario)), flush=True)
+
+
+def _row(scenario: Scenario) -> list[str]:
+    stock, callspan = (_run(scenario, delivery) for delivery in (STOCK, CALLSPAN))
+    return [
+        scenario.name,
+        f"{stock.ended:,}",
+        f"{stock.lost:,}",
+        "-" if stock.reported is None else f"{stock.reported:,}",
+        _exit(stock),
+        f"{callspan.lost:,}",
+        f"{callspan.duplicates:,}",
+        _exit(callspan),
+    ]
+
+
+def _run(scenario: Scenario, delivery: str) -> Result:
+    with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as work:
+        return run(scenario, delivery, Path(work))
+
+
+def _exit(result: Result) -> str:
+    return "hung" if result.hung else "-" if result.exit_s is None else f"{result.exit_s:.1f}"
+
+
+def _text(cells) -> str:
+    first, *others = zip(cells, WIDTHS, strict=True)
+    return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)])
+
+
+def _markdown(cells) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()
