@@ -30,15 +30,20 @@ SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 class OtlpGrpcReceiver(Inbox[GrpcBehaviour]):
     """A receiver of spans by OTLP/gRPC."""
 
-    def __init__(self, default: GrpcBehaviour = Accept()) -> None:  # noqa: B008 - frozen
+    def __init__(
+        self,
+        default: GrpcBehaviour = Accept(),  # noqa: B008 - frozen
+        tls: grpc.ServerCredentials | None = None,
+    ) -> None:
         super().__init__(default)
         self.port = 0
+        self._tls = tls
         self._stopping = threading.Event()
 
     @property
     def endpoint(self) -> str:
         """What OTEL_EXPORTER_OTLP_ENDPOINT is set to."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'http' if self._tls is None else 'https'}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         export = grpc.unary_unary_rpc_method_handler(
@@ -46,7 +51,11 @@ class OtlpGrpcReceiver(Inbox[GrpcBehaviour]):
         )
         self._server = grpc.server(ThreadPoolExecutor(8, "loopback"), options=[("grpc.so_reuseport", 0)])
         self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, {"Export": export})])
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        address = f"127.0.0.1:{self.port}"
+        if self._tls is None:
+            self.port = self._server.add_insecure_port(address)
+        else:
+            self.port = self._server.add_secure_port(address, self._tls)
         self._server.start()
         return self
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import ssl
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -99,11 +100,11 @@ class OtlpReceiver(Inbox[HttpBehaviour], LoopbackServer):
 
     handler = _Handler
 
-    def __init__(self, default: HttpBehaviour = Accept()) -> None:  # noqa: B008 - frozen
+    def __init__(self, default: HttpBehaviour = Accept(), tls: ssl.SSLContext | None = None) -> None:  # noqa: B008 - frozen
         Inbox.__init__(self, default)
-        LoopbackServer.__init__(self)
+        LoopbackServer.__init__(self, tls)
 
     @property
     def endpoint(self) -> str:
         """What OTEL_EXPORTER_OTLP_ENDPOINT is set to."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'http' if self._tls is None else 'https'}://127.0.0.1:{self.port}"

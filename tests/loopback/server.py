@@ -4,6 +4,7 @@ import contextlib
 import queue
 import select
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -141,10 +142,11 @@ class LoopbackServer:
 
     handler: type[Handler]
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.errors: queue.Queue[str] = queue.Queue()
         self.changed = threading.Condition()
         self.port = 0
+        self._tls = tls
         self._server: _Server | None = None
 
     def __enter__(self) -> Self:
@@ -161,6 +163,8 @@ class LoopbackServer:
         if self._server is None:
             self._server = _Server(self.port, self.handler, self)
             self.port = self._server.server_port
+            if self._tls is not None:
+                self._server.socket = self._tls.wrap_socket(self._server.socket, server_side=True)
             serve = threading.Thread(target=self._server.serve_forever, args=(0.01,), name="loopback", daemon=True)
             serve.start()
 
