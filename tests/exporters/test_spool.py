@@ -437,14 +437,19 @@ def test_what_nobody_has_a_destination_for(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_was_half_made(tmp_path: Path) -> None:
-    """What a process left that was killed while it made or removed one is cleared away, once its lock is free."""
+    """What a process left that was killed while it made or removed one is cleared away, once it is surely dead."""
     root = tmp_path / "spool"
     open_root(root)
     newborn, _, lock = new_process_directory(root)
     spool = Spool(root, SMALL, [A])
+    os.utime(newborn, (0, 0))
     spool.adopt()
     assert newborn.exists()
     os.close(lock)
+    os.utime(newborn)
+    spool.adopt()
+    assert newborn.exists()
+    os.utime(newborn, (0, 0))
     spool.adopt()
     assert not newborn.exists()
 

@@ -93,25 +93,35 @@ def accounts_of(directory: Path, *, live: bool) -> dict[str, Account]:
     """
     accounts: dict[str, Account] = {}
     for _ in range(_TRIES):
-        cursors = load_all(directory, writable=False, begin=beginning_of(directory))
-        for cursor in cursors.values():
-            cursor.close()
+        cursors = _cursors(directory)
         # After the cursors: what is stored since waits.
         stored = _Stored(directory, live=live)
         accounts = {destination: stored.account(cursor) for destination, cursor in cursors.items()}
-        if not live or not any(stored.has_lost(cursor) for cursor in cursors.values()):
+        # Segments that were sent and removed meanwhile look as if they had been removed before.
+        if stored.whole and not any(stored.has_lost(cursor) for cursor in cursors.values()):
             break
-        # Segments that its sender has passed and removed since look as if they had been removed before it.
-        again = load_all(directory, writable=False)
-        for cursor in again.values():
-            cursor.close()
-        if {key: cursor.mark for key, cursor in again.items()} == {key: c.mark for key, c in cursors.items()}:
+        if stored.whole and _marks(_cursors(directory)) == _marks(cursors):
             break
     return accounts
 
 
+def _cursors(directory: Path) -> dict[str, Cursor]:
+    cursors = load_all(directory, writable=False, begin=beginning_of(directory))
+    for cursor in cursors.values():
+        cursor.close()
+    return cursors
+
+
+def _marks(cursors: Mapping[str, Cursor]) -> dict[str, Mark]:
+    return {destination: cursor.mark for destination, cursor in cursors.items()}
+
+
 class _Stored:
-    """What a process's directory holds, for every destination to be measured against."""
+    """What a process's directory holds, for every destination to be measured against.
+
+    Attributes:
+        whole: whether nothing of it was removed while it was looked at.
+    """
 
     def __init__(self, directory: Path, *, live: bool) -> None:
         self._live = live
@@ -125,10 +135,11 @@ class _Stored:
         self._oldest = 0
         with contextlib.suppress(OSError, ValueError):
             self._oldest = first_ordinal(segment_path(directory, min(self._sizes))) or 0
+        self.whole = set(self._sizes) <= set(segment_numbers(directory))
 
     def has_lost(self, cursor: Cursor) -> bool:
-        """Tell whether segments were removed before this destination had passed them."""
-        return self._lost(cursor.mark) > 0
+        """Tell whether the segment was removed in which this destination's next span should be."""
+        return cursor.mark.segment not in self._sizes
 
     def account(self, cursor: Cursor) -> Account:
         """Return a destination's account."""

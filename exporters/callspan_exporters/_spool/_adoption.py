@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -134,17 +134,25 @@ def _has_expired(directory: Path, max_age_s: float) -> bool:
 
 
 def _of_another_version(directory: Path) -> bool:
-    segments = [_head(segment_path(directory, number)) for number in segment_numbers(directory)]
-    cursors = [_head(directory / name) for name in cursor_names(directory)]
-    return any(map(_record.of_another_version, segments)) or any(map(_cursor.of_another_version, cursors))
+    segments = (segment_path(directory, number) for number in segment_numbers(directory))
+    cursors = (directory / name for name in cursor_names(directory))
+    return any(_is(_record.of_another_version, path) for path in segments) or any(
+        _is(_cursor_of_another_version, path) for path in cursors
+    )
 
 
-def _head(path: Path) -> bytes:
+def _is(of_another_version: Callable[[int], bool], path: Path) -> bool:
     try:
         descriptor = open_private(path, os.O_RDONLY)
     except OSError:
-        return b""
+        return False
     try:
-        return os.pread(descriptor, 4, 0)
+        return of_another_version(descriptor)
+    except OSError:
+        return False
     finally:
         os.close(descriptor)
+
+
+def _cursor_of_another_version(descriptor: int) -> bool:
+    return _cursor.of_another_version(os.pread(descriptor, 4, 0))

@@ -5,6 +5,7 @@ kept in memory while the disk refused; of each pair the marks are written in tur
 leaves the other.
 """
 
+import contextlib
 import os
 import struct
 import zlib
@@ -117,17 +118,18 @@ class Cursor:
         """
         os.fsync(self._descriptor)
 
-    def rename(self, destination: str) -> "Cursor":
+    def rename(self, destination: str) -> None:
         """Give what is pending here to another destination, with the account so far.
 
         Raises:
-            OSError: the new file cannot be written; the old one stays.
+            OSError: it cannot be done; all stays as it was.
         """
-        start = Start(self.mark, self.memory, self.dropped_before)
-        renamed = create(self.path.parent, destination, start)
-        self.close()
-        self.path.unlink(missing_ok=True)
-        return renamed
+        renamed = self.path.parent / file_name(destination)
+        # In one step for whoever reads, also where this process dies after it: then the header is known to be stale.
+        self.path.rename(renamed)
+        self.path, self.destination = renamed, destination
+        with contextlib.suppress(OSError):
+            os.pwrite(self._descriptor, _header(destination, self.dropped_before), _HEADER_OFFSET)
 
 
 def file_name(destination: str) -> str:
@@ -150,12 +152,18 @@ def create(directory: Path, destination: str, start: Start) -> Cursor:
     try:
         # Every place is written at once: on a disk that is full later, what has its blocks can still be changed.
         places = b"".join(_pack(mark).ljust(_PLACE_SIZE, b"\0") for mark in (start.disk,) * 2 + (start.memory,) * 2)
-        os.pwrite(descriptor, places + _header(destination, start.dropped), 0)
+        _write_whole(descriptor, places + _header(destination, start.dropped))
         newborn.rename(path)
     except OSError:
         os.close(descriptor)
+        newborn.unlink(missing_ok=True)
         raise
     return Cursor(path, destination, start, descriptor)
+
+
+def _write_whole(descriptor: int, content: bytes) -> None:
+    if os.pwrite(descriptor, content, 0) != len(content):  # a full disk takes what fits
+        raise OSError(f"no space for {len(content)} bytes")
 
 
 def load(path: Path, *, writable: bool = True, begin: Mark = NOWHERE) -> Cursor | None:
@@ -172,7 +180,7 @@ def load(path: Path, *, writable: bool = True, begin: Mark = NOWHERE) -> Cursor 
     """
     descriptor = open_private(path, os.O_RDWR if writable else os.O_RDONLY)
     content = os.pread(descriptor, 1 << 16, 0)
-    header = None if of_another_version(content) else _read_header(content[_HEADER_OFFSET:]) or _by_name(path.name)
+    header = None if of_another_version(content) else _identified(path.name, content)
     if header is None:
         os.close(descriptor)
         return None
@@ -200,13 +208,21 @@ def cursor_names(directory: Path) -> list[str]:
 
 def of_another_version(content: bytes) -> bool:
     """Tell whether a file with this content is an account in a format that this version does not know."""
-    return content[:3] == _MAGIC[:3] and content[:4] != _MAGIC
+    # A letter or a digit: what was cut off and written again has a zero there.
+    return content[:3] == _MAGIC[:3] and content[3:4].isalnum() and content[:4] != _MAGIC
 
 
-def _by_name(name: str) -> tuple[str, int] | None:
-    """Return the destination by the name of its file, where that is whole."""
+def _identified(name: str, content: bytes) -> tuple[str, int] | None:
+    """Return the destination of a file, and how many spans were dropped before it.
+
+    By its header, unless that is damaged, or stale since the file was given to another: then by its name, where that
+    is whole.
+    """
+    header = _read_header(content[_HEADER_OFFSET:])
+    if header is not None and file_name(header[0]) == name:
+        return header
     destination = unquote(name.removesuffix(SUFFIX))
-    return (destination, 0) if file_name(destination) == name else None
+    return (destination, header[1] if header is not None else 0) if file_name(destination) == name else None
 
 
 def _header(destination: str, dropped: int) -> bytes:

@@ -208,17 +208,19 @@ def remove(directory: Path) -> None:
 
 
 def remove_half_made(root: Path) -> None:
-    """Remove what processes left that died while they made or removed their directory."""
+    """Remove what processes left that died while they made or removed their directory.
+
+    A young one is not touched: its maker may be about to lock it, and would find it locked.
+    """
     for directory in _half_made(root):
         try:
             age_s = time.time() - directory.lstat().st_mtime
         except OSError:
             continue
-        lock = try_lock(directory)
-        if lock is None and (directory / LOCK).exists():
+        if age_s < _NEWBORN_MAX_AGE_S:
             continue
-        # Without a lock file it may be a moment old: its maker is about to write one.
-        if lock is not None or age_s > _NEWBORN_MAX_AGE_S:
+        lock = try_lock(directory)
+        if lock is not None or not (directory / LOCK).exists():
             shutil.rmtree(directory, ignore_errors=True)
         if lock is not None:
             os.close(lock)

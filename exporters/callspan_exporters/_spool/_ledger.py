@@ -30,6 +30,7 @@ _VERSION: Final = 1
 _PATIENCE_S: Final = 0.5
 _READER_PATIENCE_S: Final = 2.0
 _LOOK_EVERY_S: Final = 0.005
+_UNREADABLE: Final = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _NUMBERS: Final = ("accepted", "delivered", "rejected", "expired")
 
 
@@ -171,10 +172,16 @@ def read_ledger(root: Path) -> Ledger:
         return Ledger(
             int(content["since_ns"]),
             {name: _account(name, entry) for name, entry in content["destinations"].items()},
-            set(content["entered"]),
+            {_text(name) for name in content["entered"]},
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except _UNREADABLE:
         return Ledger()
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a name")
+    return value
 
 
 def _not_entered(directory: Path, ledger: Ledger, *, live: bool) -> dict[str, Account]:
@@ -226,7 +233,7 @@ def _put_damaged_aside(root: Path, ledger: Ledger) -> None:
     if ledger.since_ns:
         return
     with contextlib.suppress(FileNotFoundError):
-        with contextlib.suppress(ValueError, AttributeError):
+        with contextlib.suppress(ValueError, AttributeError, RecursionError):
             if json.loads((root / FILE).read_bytes()).get("version", _VERSION) != _VERSION:
                 raise OSError(f"{root / FILE} is of another version")
         (root / FILE).rename(root / f"{FILE}.damaged")

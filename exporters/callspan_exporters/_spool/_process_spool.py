@@ -150,8 +150,8 @@ class ProcessSpool:
         cursor = self.cursors.get(old)
         if cursor is None or new in self.cursors:
             return
-        self.cursors[new] = cursor.rename(new)
-        del self.cursors[old]
+        cursor.rename(new)
+        self.cursors[new] = self.cursors.pop(old)
 
     def following(self, number: int) -> int | None:
         """Return the number of the oldest segment after one."""

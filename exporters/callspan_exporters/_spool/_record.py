@@ -64,9 +64,17 @@ def pack(kind: Kind, payload: bytes, *, resource: int = 0, scope: int = 0, ordin
     return fields + _CHECKSUM.pack(crc32(fields)) + payload
 
 
-def of_another_version(head: bytes) -> bool:
-    """Tell whether a file that begins with ``head`` was written in a format that this version does not know."""
-    return head[:3] == _MAGIC_OF_ANY_VERSION and len(head) > len(_MAGIC_OF_ANY_VERSION) and head[:4] != MAGIC
+def of_another_version(descriptor: int) -> bool:
+    """Tell whether a file was written in a format that this version does not know.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    head = os.pread(descriptor, len(MAGIC), 0)
+    if head[:3] != _MAGIC_OF_ANY_VERSION or not head[3:].isalnum() or head == MAGIC:
+        return False
+    # With a record of this version in it, it is damage that made its beginning look like another.
+    return next(scan(descriptor, 0, os.fstat(descriptor).st_size), None) is None
 
 
 def scan(descriptor: int, start: int, end: int) -> Iterator[Record]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from callspan_exporters._encoded import EncodedSpan
 from callspan_exporters._spool._directory import open_private, process_directories, segment_numbers, segment_path, sync
-from callspan_exporters._spool._record import HEADER_SIZE, Kind, Record, of_another_version, pack, scan
+from callspan_exporters._spool._record import HEADER_SIZE, Kind, Record, pack, scan
 
 _logger = logging.getLogger(__name__)
 
@@ -117,7 +117,6 @@ class SegmentReader:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self.readable = not of_another_version(os.pread(self.descriptor, 4, 0))
         self._resources: dict[int, bytes] = {}
         self._scopes: dict[int, bytes] = {}
         self._defined_until = 0
@@ -144,8 +143,6 @@ class SegmentReader:
         Raises:
             OSError: the file cannot be read.
         """
-        if not self.readable:
-            return
         if start > self._defined_until:
             for record in scan(self.descriptor, self._defined_until, start):
                 self._note(record)
