@@ -106,11 +106,15 @@ def enter_one(cursor: Path) -> bool:
             return False
         try:
             ledger = read_ledger(root)
+            name = f"{cursor.parent.name}/{cursor.name}"
             accounts = accounts_of(cursor.parent, live=True)
-            ledger.add(account for name, account in accounts.items() if file_name(name) == cursor.name)
-            ledger.entered.add(f"{cursor.parent.name}/{cursor.name}")
+            ledger.add(account for known, account in accounts.items() if file_name(known) == cursor.name)
+            ledger.entered.add(name)
             _write(root, ledger)
             cursor.unlink(missing_ok=True)
+            # Another account by that name may begin in this directory, and is none that was entered.
+            ledger.entered.discard(name)
+            _write(root, ledger)
         except OSError:
             return False
     return True

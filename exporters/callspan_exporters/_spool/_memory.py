@@ -43,11 +43,16 @@ class MemorySpool:
         while (self._bytes > self._max_bytes or len(self._spans) > self._max_spans) and self.first_ordinal < ordinal:
             self._forget_first()
 
-    def add_destination(self, destination: str) -> None:
-        """Begin an account for a destination."""
+    def add_destination(self, destination: str, dropped: int = 0) -> None:
+        """Begin an account for a destination.
+
+        Args:
+            destination: its identity.
+            dropped: how many spans the process had dropped before.
+        """
         if destination not in self.backlogs:
             mark = Mark(start=self.next_ordinal, ordinal=self.next_ordinal)
-            self.backlogs[destination] = MemoryBacklog(self, destination, mark)
+            self.backlogs[destination] = MemoryBacklog(self, destination, mark, dropped)
 
     def replace_destination(self, old: str, new: str) -> None:
         """Give what is pending for one destination to another, that takes its place."""
@@ -76,9 +81,10 @@ class MemorySpool:
 class MemoryBacklog:
     """What waits in memory for one destination."""
 
-    def __init__(self, spool: MemorySpool, destination: str, mark: Mark) -> None:
+    def __init__(self, spool: MemorySpool, destination: str, mark: Mark, dropped_before: int) -> None:
         self._spool = spool
         self.destination = destination
+        self.dropped_before = dropped_before
         self.mark = mark
 
     @property

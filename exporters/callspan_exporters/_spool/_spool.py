@@ -108,11 +108,11 @@ class Spool:
             if destination in self.destinations:
                 return
             self.destinations.append(destination)
-            self.memory.add_destination(destination)
+            self.memory.add_destination(destination, self.tally.dropped)
             if self._own is not None:
-                memory = self.memory.backlogs[destination].mark
+                self._incomplete = True
                 with contextlib.suppress(OSError):
-                    self._own.add_destination(destination, memory, self.tally.dropped)
+                    self._complete(self._own)
 
     def replace_destination(self, old: str, new: str) -> None:
         """Give all that is pending for one destination, and what follows, to another. No sender may be reading."""
@@ -164,13 +164,18 @@ class Spool:
             backlog.close()
         self._reset()
 
-    def leave_removed_directory(self) -> None:
-        """Begin a new directory where somebody has removed this process's, with what can still be read of it."""
+    def leave_removed_directory(self) -> bool:
+        """Begin a new directory where somebody has removed this process's, with what can still be read of it.
+
+        Returns:
+            Whether that was so.
+        """
         with self._lock:
             own = self._own
             if self.root is None or own is None or not own.gone:
-                return
+                return False
             self._own, own.abandoned = None, True
+            self._retry_disk_at = 0.0
             rescue = Rescue(own)
             with contextlib.suppress(OSError):
                 self._own = self._new_directory(self.root, rescue.starts())
@@ -182,6 +187,7 @@ class Spool:
             if self._own is not None:
                 rescue.arrive(rescue.next_ordinal, self._own)
         self._notices.removed(own.path, len(rescue.spans), rescue.lost)
+        return True
 
     def _reset(self) -> None:
         self._lock = threading.RLock()
@@ -190,6 +196,7 @@ class Spool:
         self._own: ProcessSpool | None = None
         self._notices = Notices()
         self._retry_disk_at = 0.0
+        self._incomplete = False
         self._backlogs: dict[tuple[Path, str], DiskBacklog] = {}
         self.stored = 0
         self.adoption = Adoption()
@@ -209,6 +216,9 @@ class Spool:
             try:
                 self._append_to_disk(self.root, resource, scope, span)
             except OSError as error:
+                if self.leave_removed_directory():
+                    self._append(resource, scope, span)
+                    return
                 self._retry_disk_at = time.monotonic() + _RETRY_DISK_S
                 self._notices.disk_refused(error, self.limits.memory_bytes, self.tally[IN_MEMORY])
             else:
@@ -220,11 +230,21 @@ class Spool:
         own = self._own
         if own is None:
             own = self._own = self._new_directory(root, self._starts())
+        if self._incomplete:
+            self._complete(own)
         if own.append(resource, scope, span, self.limits.segment_bytes):
             size, trimmed = trim(root, self._held(), self.limits.max_bytes)
             self._note_size(root, size, trimmed=trimmed)
         if self._notices.disk_failed:
             self._notices.disk_took(root, self.tally[IN_MEMORY])
+
+    def _complete(self, own: ProcessSpool) -> None:
+        """Begin the accounts of destinations that came while the disk refused: before them, no span goes to disk."""
+        for destination in self.destinations:
+            if destination not in own.cursors:
+                backlog = self.memory.backlogs[destination]
+                own.add_destination(destination, backlog.mark, backlog.dropped_before)
+        self._incomplete = False
 
     def _new_directory(self, root: Path, starts: dict[str, Start]) -> ProcessSpool:
         open_root(root)
@@ -232,9 +252,8 @@ class Spool:
         return ProcessSpool.create(root, starts, self.tally, fsync=self.limits.fsync)
 
     def _starts(self) -> dict[str, Start]:
-        first = Mark(segment=1)
-        backlogs = self.memory.backlogs
-        return {name: Start(first, backlogs[name].mark) for name in self.destinations if name in backlogs}
+        backlogs = self.memory.backlogs.items()
+        return {name: Start(Mark(segment=1), backlog.mark, backlog.dropped_before) for name, backlog in backlogs}
 
     def _keep_memory_mark(self, destination: str, mark: Mark) -> None:
         own = self._own
