@@ -207,13 +207,14 @@ def _write(root: Path, ledger: Ledger) -> None:
         OSError: it cannot be written; the old one stays.
     """
     _put_damaged_aside(root, ledger)
+    ledger.since_ns = ledger.since_ns or since_ns(root) or time.time_ns()
     destinations = {
         name: {number: getattr(account, number) for number in _NUMBERS} | {"drops": dict(Counter(account.drops))}
         for name, account in sorted(ledger.accounts.items())
     }
     content = {
         "version": _VERSION,
-        "since_ns": ledger.since_ns or since_ns(root) or time.time_ns(),
+        "since_ns": ledger.since_ns,
         "destinations": destinations,
         "entered": sorted(name for name in ledger.entered if (root / name).exists()),
     }
