@@ -96,9 +96,16 @@ class DiskBacklog:
     def _go_on(self, number: int | None) -> bool:
         """Go on to the next segment. Spans between here and there are lost: expired with a segment, or damaged."""
         mark = self._cursor.mark
-        removed = self._reader is None
+        # They are numbered without a gap: the limit has made one, of this segment or of those after it.
+        removed = self._reader is None or (number is not None and number > mark.segment + 1)
         if number is not None:
-            first = first_ordinal(segment_path(self.spool.path, number))
+            try:
+                first = first_ordinal(segment_path(self.spool.path, number))
+            except FileNotFoundError:  # somebody removed it
+                if self.spool.writer is not None:
+                    return False
+                self.spool.drop_segment(number)
+                return True
         elif self.spool.writer is None:
             first = self.spool.next_ordinal
         else:  # more is to come; or somebody removed the file, and what can still be read of it is about to be moved

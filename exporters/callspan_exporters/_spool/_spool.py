@@ -43,6 +43,7 @@ class Spool:
         self.limits = limits
         self.destinations = list(destinations)
         self.tally = Tally()
+        self._abandoned: list[ProcessSpool] = []
         self._reset()
 
     def append(self, resource: bytes, scope: bytes, span: bytes) -> None:
@@ -91,6 +92,8 @@ class Spool:
     def adopt(self) -> None:
         """Take over what dead processes left for the destinations of this one, and let go of what is done."""
         if self.root is not None:
+            # Left behind at the last look or before: by now no sender reads in them any more.
+            self._close_abandoned()
             self.leave_removed_directory()
             if self._notices.near_limit:
                 self._note_size(self.root, size_of(self.root), trimmed=False)
@@ -126,12 +129,14 @@ class Spool:
                 self._backlogs.pop(key).close()
 
     def remove_destination(self, destination: str) -> None:
-        """Take no more spans for a destination, in the directories to come."""
+        """Take no more spans for a destination, in the directories to come. What is pending stays, and its account."""
         with self._lock:
             self.destinations = [other for other in self.destinations if other != destination]
-            self.memory.backlogs.pop(destination, None)
-            if self._own is not None:
-                self._own.remove_destination(destination)
+            own, backlog = self._own, self.memory.backlogs.get(destination)
+            if own is not None and (backlog is None or not backlog.pending):
+                own.remove_destination(destination)
+            if own is None or destination not in own.cursors:
+                self.memory.backlogs.pop(destination, None)
 
     def close(self) -> None:
         """Let go of all directories; what is pending stays in them. A span that ends later begins a new one."""
@@ -141,6 +146,7 @@ class Spool:
             if own is not None:
                 own.release()
             self.adoption.release()
+            self._close_abandoned()
             for backlog in self._backlogs.values():
                 backlog.close()
             self._backlogs.clear()
@@ -157,6 +163,7 @@ class Spool:
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's directories and their locks: this process has a directory of its own."""
+        self._close_abandoned()
         for spool in self._held():
             with contextlib.suppress(OSError):
                 spool.close()
@@ -175,6 +182,7 @@ class Spool:
             if self.root is None or own is None or not own.gone:
                 return False
             self._own, own.abandoned = None, True
+            self._abandoned.append(own)
             self._retry_disk_at = 0.0
             rescue = Rescue(own)
             with contextlib.suppress(OSError):
@@ -188,6 +196,12 @@ class Spool:
                 rescue.arrive(rescue.next_ordinal, self._own)
         self._notices.removed(own.path, len(rescue.spans), rescue.lost)
         return True
+
+    def _close_abandoned(self) -> None:
+        abandoned, self._abandoned = self._abandoned, []
+        for spool in abandoned:
+            with contextlib.suppress(OSError):
+                spool.close()
 
     def _reset(self) -> None:
         self._lock = threading.RLock()
