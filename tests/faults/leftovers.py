@@ -12,6 +12,7 @@ from faults.stored import MAGIC, Segment, processes, segments
 from loopback.otlp_counting_receiver import CountingOtlpReceiver
 
 COUNT: Final = 600
+FUTURE: Final = MAGIC[:3] + b"9"
 LEAVES: Final = f"large_spans({COUNT})\nleaving()\nos._exit(0)\n"
 TWO_LEAVE: Final = f"""
 if (child := os.fork()) == 0:
@@ -69,15 +70,15 @@ def damage_cursor(scene: Scene) -> None:
 def of_the_future(scene: Scene) -> None:
     """Makes one of two processes' segments one of a format to come."""
     path = segments(scene.spool)[0].path
-    path.write_bytes(MAGIC[:3] + b"9" + path.read_bytes()[4:])
+    path.write_bytes(path.read_bytes().replace(MAGIC, FUTURE))
 
 
 def is_left_alone(scene: Scene) -> None:
     """Sees that nobody has touched it."""
     (path,) = scene.spool.glob("*/*.segment")
     content = path.read_bytes()
-    assert content[:4] == MAGIC[:3] + b"9"
-    assert content.count(MAGIC) == COUNT + 2  # those of the spans, of a resource and of a scope
+    assert content.startswith(FUTURE)
+    assert content.count(FUTURE) == COUNT + 3  # those of the spans, of the segment, of a resource and of a scope
 
 
 def put_strangers(scene: Scene) -> None:

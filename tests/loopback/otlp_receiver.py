@@ -5,7 +5,7 @@ import gzip
 import ssl
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
@@ -43,11 +43,16 @@ __all__ = [
     "TooLargeAbove",
 ]
 
+_OTHER_SIGNALS: Final = ("/v1/metrics", "/v1/logs")
+
 
 class _Handler(Handler):
     def do_POST(self) -> None:  # noqa: N802 - the name http.server calls
         receiver: OtlpReceiver = self.server.owner  # type: ignore[assignment]
         wire = self.read_body()
+        if self.path.endswith(_OTHER_SIGNALS):  # an SDK set up whole sends them as well, to the same endpoint
+            self.reply(200, b"", {"Content-Type": "application/x-protobuf"})
+            return
         body = gzip.decompress(wire) if self.headers.get("Content-Encoding") == "gzip" else wire
         spans = spans_in(ExportTraceServiceRequest.FromString(body))
         headers = {name.lower(): value for name, value in self.headers.items()}
