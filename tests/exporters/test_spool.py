@@ -419,6 +419,21 @@ def test_what_cannot_be_saved_of_a_directory_that_is_removed(tmp_path: Path) -> 
     assert account.drops == {DAMAGED: 63 - len(sent)}
 
 
+def test_a_destination_that_comes_back(tmp_path: Path) -> None:
+    """It gets what ended before it was removed, and after it was added again, and nothing of the time between."""
+    spool = Spool(tmp_path / "spool", SMALL, [A, B])
+    first = fill(spool, 2, "before")
+    assert drain(spool.backlogs(A)[1]) == first
+    spool.remove_destination(A)
+    between = fill(spool, 3, "between")
+    spool.add_destination(A)
+    last = fill(spool, 2, "after")
+    assert drain(spool.backlogs(A)[1]) == last
+    assert drain(spool.backlogs(B)[1]) == first + between + last
+    accounts = {account.destination: account for account in read_accounts(tmp_path / "spool")}
+    assert [(accounts[name].offered, accounts[name].delivered) for name in (A, B)] == [(4, 4), (7, 7)]
+
+
 def test_what_nobody_has_a_destination_for(tmp_path: Path) -> None:
     """It goes when it is as old as spans may become."""
     dead = Spool(tmp_path / "spool", SMALL, [A])

@@ -129,12 +129,17 @@ class Spool:
                 self._backlogs.pop(key).close()
 
     def remove_destination(self, destination: str) -> None:
-        """Take no more spans for a destination, in the directories to come. What is pending stays, and its account."""
+        """Take no more spans for a destination, in the directories to come. What is pending stays, and its account.
+
+        No sender may be reading.
+        """
         with self._lock:
             self.destinations = [other for other in self.destinations if other != destination]
             own, backlog = self._own, self.memory.backlogs.get(destination)
             if own is not None and (backlog is None or not backlog.pending):
                 own.remove_destination(destination)
+                if destination not in own.cursors and (own.path, destination) in self._backlogs:
+                    self._backlogs.pop((own.path, destination)).close()
             if own is None or destination not in own.cursors:
                 self.memory.backlogs.pop(destination, None)
 
