@@ -1,10 +1,9 @@
 """What the spool keeps and the senders frame: OTLP bytes of one span, and of where it came from."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedSpan:
+class EncodedSpan(NamedTuple):
     """One ended span as OTLP protobuf bytes, ready to be framed into a request without encoding anything again.
 
     Protobuf messages may be concatenated field by field, so ``resource`` and ``scope`` hold a message without its

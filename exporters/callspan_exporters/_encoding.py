@@ -96,18 +96,20 @@ def frame_request(spans: Iterable[EncodedSpan]) -> bytes:
     Spans of one resource and scope go together; groups, and the spans in them, keep the order they came in.
     """
     resources: dict[bytes, dict[bytes, list[bytes]]] = {}
-    for encoded in spans:
-        scopes = resources.setdefault(encoded.resource, {})
-        scopes.setdefault(encoded.scope, [encoded.scope]).extend((b"\x12", varint(len(encoded.span)), encoded.span))
+    parts: list[bytes] = []
+    last_resource = last_scope = None
+    for resource, scope, span in spans:
+        if resource is not last_resource or scope is not last_scope:
+            parts = resources.setdefault(resource, {}).setdefault(scope, [scope])
+            last_resource, last_scope = resource, scope
+        parts += (b"\x12", varint(len(span)), span)
     request: list[bytes] = []
     for resource, scopes in resources.items():
-        parts = [resource]
-        for scope in scopes.values():
-            body = b"".join(scope)
-            parts += (b"\x12", varint(len(body)), body)
-        body = b"".join(parts)
-        request += (b"\x0a", varint(len(body)), body)
-    return b"".join(request)
+        children: list[bytes] = []
+        for parts in scopes.values():
+            children += (b"\x12", varint(sum(map(len, parts))), *parts)
+        request += (b"\x0a", varint(len(resource) + sum(map(len, children))), resource, *children)
+    return b"".join(request)  # the only copy
 
 
 def _identity(span: ReadableSpan) -> bytes:

@@ -8,9 +8,8 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 # The last character is the version of the format. A file that starts with another one is left alone.
 MAGIC: Final = b"CSP1"
@@ -18,7 +17,8 @@ _MAGIC_OF_ANY_VERSION: Final = MAGIC[:3]
 
 _FIELDS: Final = struct.Struct("<4sBxHHxxIIQQ")
 _CHECKSUM: Final = struct.Struct("<I")
-HEADER_SIZE: Final = _FIELDS.size + _CHECKSUM.size
+_HEADER: Final = struct.Struct(_FIELDS.format + "I")
+HEADER_SIZE: Final = _HEADER.size
 _WINDOW: Final = 1 << 20
 
 
@@ -34,8 +34,7 @@ class Kind(IntEnum):
     """In a dead-letter file, before the span it is about: JSON that says who refused it and why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One intact record.
 
     Attributes:
@@ -88,46 +87,32 @@ def scan(descriptor: int, start: int, end: int) -> Iterator[Record]:
     Raises:
         OSError: the file cannot be read.
     """
-    window, base = b"", start
-    at = start
+    window, base, at = b"", start, start
     while at + HEADER_SIZE <= end:
         if at + HEADER_SIZE > base + len(window):
-            window, base = _read(descriptor, at, min(_WINDOW, end - at)), at
+            window, base = os.pread(descriptor, min(_WINDOW, end - at), at), at
             if len(window) < HEADER_SIZE:  # somebody cut the file
                 return
-        size = _payload_size(window, at - base)
-        stop = at + HEADER_SIZE + size
-        if size < 0 or stop > end:
-            at = _next_magic(window, at - base + 1) + base
-            continue
-        if stop > base + len(window):
-            window, base = _read(descriptor, at, max(min(_WINDOW, end - at), stop - at)), at
-        record = _record(window, at - base, size, stop)
-        if record is None:
-            at = _next_magic(window, at - base + 1) + base
-            continue
-        yield record
-        at = stop
+        header = _header(window, at - base)
+        if header is not None:
+            kind, resource, scope, size, checksum, ordinal, time_ns = header
+            stop = at + HEADER_SIZE + size
+            if base + len(window) < stop <= end:
+                window, base = os.pread(descriptor, max(min(_WINDOW, end - at), stop - at), at), at
+            payload = window[at - base + HEADER_SIZE : stop - base]
+            if stop <= end and len(payload) == size and zlib.crc32(payload) == checksum:
+                yield Record(kind, resource, scope, ordinal, time_ns, payload, stop)
+                at = stop
+                continue
+        at = _next_magic(window, at - base + 1) + base
 
 
-def _read(descriptor: int, offset: int, size: int) -> bytes:
-    return os.pread(descriptor, size, offset)
-
-
-def _payload_size(window: bytes, at: int) -> int:
-    """Return the size that an intact header at ``at`` names, -1 where there is none."""
-    fields = window[at : at + _FIELDS.size]
-    if fields[:4] != MAGIC or _CHECKSUM.unpack_from(window, at + _FIELDS.size)[0] != zlib.crc32(fields):
-        return -1
-    return _FIELDS.unpack(fields)[4]
-
-
-def _record(window: bytes, at: int, size: int, end: int) -> Record | None:
-    _, kind, resource, scope, _, checksum, ordinal, time_ns = _FIELDS.unpack_from(window, at)
-    payload = window[at + HEADER_SIZE : at + HEADER_SIZE + size]
-    if len(payload) != size or zlib.crc32(payload) != checksum:
+def _header(window: bytes, at: int) -> tuple[int, int, int, int, int, int, int] | None:
+    """Return the fields of the header at ``at`` but the magic, None where it is not intact."""
+    magic, kind, resource, scope, size, checksum, ordinal, time_ns, of_fields = _HEADER.unpack_from(window, at)
+    if magic != MAGIC or of_fields != zlib.crc32(window[at : at + _FIELDS.size]):
         return None
-    return Record(kind, resource, scope, ordinal, time_ns, payload, end)
+    return kind, resource, scope, size, checksum, ordinal, time_ns
 
 
 def _next_magic(window: bytes, at: int) -> int:

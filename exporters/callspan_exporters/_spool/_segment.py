@@ -5,9 +5,8 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from callspan_exporters._encoded import EncodedSpan
 from callspan_exporters._spool._directory import open_private, process_directories, segment_numbers, segment_path, sync
@@ -18,8 +17,7 @@ _logger = logging.getLogger(__name__)
 _MAX_NUMBER: Final = 0xFFFF  # of resources and of scopes in one segment
 
 
-@dataclass(frozen=True, slots=True)
-class StoredSpan:
+class StoredSpan(NamedTuple):
     """A span as it lies in a segment.
 
     Attributes:
@@ -147,13 +145,14 @@ class SegmentReader:
             for record in scan(self.descriptor, self._defined_until, start):
                 self._note(record)
         for record in scan(self.descriptor, start, end):
-            self._note(record)
-            if record.kind != Kind.SPAN:
+            kind, resource_number, scope_number, ordinal, time_ns, payload, after = record
+            if kind != Kind.SPAN:
+                self._note(record)
                 continue
-            resource, scope = self._resources.get(record.resource), self._scopes.get(record.scope)
+            self._defined_until = max(self._defined_until, after)
+            resource, scope = self._resources.get(resource_number), self._scopes.get(scope_number)
             if resource is not None and scope is not None:
-                encoded = EncodedSpan(resource, scope, record.payload)
-                yield StoredSpan(encoded, record.ordinal, record.time_ns, record.end)
+                yield StoredSpan(EncodedSpan(resource, scope, payload), ordinal, time_ns, after)
 
     def close(self) -> None:
         """Close the file."""
