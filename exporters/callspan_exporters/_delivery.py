@@ -188,6 +188,12 @@ class Delivery:
         """How many spans each destination has acknowledged to this process."""
         return {sender.destination.identity: sender.delivered for sender in self._senders}
 
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why destinations do not take spans, for each that does not."""
+        troubles = {sender.destination.identity: sender.troubles.reason for sender in self._senders}
+        return {identity: reason for identity, reason in troubles.items() if reason}
+
     def flush_at_shutdown(self) -> bool:
         """Flush within the exit budget: what is spent here is not there any more at exit."""
         if self._shut:

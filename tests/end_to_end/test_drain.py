@@ -69,7 +69,8 @@ def test_drain_tells_what_it_could_not_send(otlp_receiver: OtlpReceiver) -> None
     otlp_receiver.default = Status(503)
     done = callspan("drain", "--timeout", "2", env=pointed_at(otlp_receiver))
     assert done.returncode == 1
-    assert "5 spans left for" in done.stderr
+    (destination,) = status()["destinations"]
+    assert f"5 spans left for {destination['destination']} (HTTP 503 Service Unavailable)" in done.stderr
     assert status()["destinations"][0]["pending"] == 5
 
 

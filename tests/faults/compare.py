@@ -30,15 +30,27 @@ def main() -> None:
     print(line(COLUMNS))
     if arguments.markdown:
         print(line(["---"] + ["---:"] * (len(COLUMNS) - 1)))
+    both: list[tuple[Result, Result]] = []
     for scenario in SCENARIOS:
         if scenario.compared and arguments.only in scenario.name and not (arguments.quick and scenario.slow):
-            print(line(_row(scenario)), flush=True)
+            both.append((_run(scenario, STOCK), _run(scenario, CALLSPAN)))
+            print(line(_row(scenario.name, *both[-1])), flush=True)
+    print(f"\n{_summary(both)}")
 
 
-def _row(scenario: Scenario) -> list[str]:
-    stock, callspan = (_run(scenario, delivery) for delivery in (STOCK, CALLSPAN))
+def _summary(both: list[tuple[Result, Result]]) -> str:
+    stock, callspan = zip(*both, strict=True)
+    lost = [result for result in stock if result.lost]
+    told = sum(result.reported == result.lost for result in lost)
+    return (
+        f"Of {len(both)} scenarios, the stock processor lost spans in {len(lost)}, and told how many in {told} of them;"
+        f" callspan lost spans in {sum(bool(result.lost) for result in callspan)}."
+    )
+
+
+def _row(name: str, stock: Result, callspan: Result) -> list[str]:
     return [
-        scenario.name,
+        name,
         f"{stock.ended:,}",
         f"{stock.lost:,}",
         "-" if stock.reported is None else f"{stock.reported:,}",

@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     with _stopped_by_signals() as stop, _progress(directory, draining.destinations):
         sent = draining.run(stop, timeout_s=arguments.timeout, watch=watch)
-    return _say_what_became(directory, sent)
+    return _say_what_became(directory, sent, draining.reasons)
 
 
 @contextlib.contextmanager
@@ -109,7 +109,7 @@ def _progress(directory: Path, destinations: list[str]) -> Generator[None, None,
             drawing.join()
 
 
-def _say_what_became(directory: Path, sent: dict[str, int]) -> int:
+def _say_what_became(directory: Path, sent: dict[str, int], reasons: dict[str, str]) -> int:
     """Say what was sent and what is left; return the exit code."""
     for destination, count in sent.items():
         sys.stdout.write(f"{_spans(count)} sent to {printable(destination)}\n")
@@ -118,7 +118,10 @@ def _say_what_became(directory: Path, sent: dict[str, int]) -> int:
         destination = printable(account.destination)
         if account.orphaned_segments:
             left += account.pending
-            why = "" if account.destination in sent else ", which is not configured here: nothing was sent to it"
+            reason = reasons.get(account.destination)
+            why = f" ({printable(reason)})" if reason else ""
+            if account.destination not in sent:
+                why = ", which is not configured here: nothing was sent to it"
             complain(f"{_spans(account.pending)} left for {destination}{why}")
         elif account.pending:
             sys.stdout.write(f"{_spans(account.pending)} for {destination} with processes that live, which send them\n")

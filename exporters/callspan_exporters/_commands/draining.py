@@ -17,11 +17,13 @@ class Draining:
 
     Attributes:
         destinations: identities of those that it sends to.
+        reasons: once it has run, why some of them did not take spans.
     """
 
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
         self.destinations = [destination.identity for destination in delivery.destinations()]
+        self.reasons: dict[str, str] = {}
 
     @classmethod
     def of_environment(cls, directory: Path) -> "Draining | None":
@@ -54,7 +56,7 @@ class Draining:
         while not stop.is_set() and not self._delivery.flush_everything(stop, deadline):
             if time.monotonic() + _AGAIN_AFTER_S >= deadline or stop.wait(_AGAIN_AFTER_S):
                 break
-        sent = self._delivery.delivered
+        sent, self.reasons = self._delivery.delivered, self._delivery.reasons
         self._delivery.shutdown(0.0)
         self._delivery.spool.close()  # also under a thread that waits for an answer: what is left is nobody's now
         return sent
