@@ -20,6 +20,7 @@ from callspan_exporters._spool import AFTER_SHUTDOWN, DeadLetters, Limits, Spool
 
 _PATIENCE_WITH_KNOWN_DOWN_S: Final = 0.5
 _PATIENCE_WITH_THREADS_S: Final = 0.1
+_PATIENCE_WITH_EXPORTERS_S: Final = 0.2
 _LOOK_EVERY_S: Final = 0.02
 
 
@@ -62,8 +63,9 @@ class Delivery:
         self._unsent = 0
         self._shut = False
         self._all_sent = True
-        self._sent_by_shutdown = 0
-        self._shutting = threading.Lock()
+        self._expired_by_shutdown = self._sent_by_shutdown = 0
+        self._process = os.getpid()
+        self._begin_shutting()
         _instances.add(self)
 
     def append(self, resource: bytes, scope: bytes, span: bytes) -> None:
@@ -73,6 +75,8 @@ class Delivery:
         """
         if not self._senders:
             return
+        if self._process != os.getpid():  # forked by somebody who tells nobody
+            _after_fork_in_child()
         if self._shut and self.spool.root is None:
             self.spool.drop(AFTER_SHUTDOWN)
             return
@@ -100,9 +104,15 @@ class Delivery:
 
     def start_for_what_is_left(self) -> None:
         """Start the senders at once where dead processes left spans for them; otherwise the first span does."""
-        root = self.spool.root
-        if root is not None and not self._started and left_for_any(root, self.spool.destinations):
+        if not self._started and self._left_for_us():
             self.start()
+
+    def _left_for_us(self) -> bool:
+        root = self.spool.root
+        try:
+            return root is not None and left_for_any(root, self.spool.destinations)
+        except OSError:  # no descriptors for now
+            return False
 
     def destinations(self) -> list[Destination]:
         """Return where spans go."""
@@ -134,7 +144,10 @@ class Delivery:
             sender.stop(_PATIENCE_WITH_KNOWN_DOWN_S)
         if all(sender.destination.identity != new.identity for sender in self._senders):
             self.spool.replace_destination(old.identity, new.identity)
-            self._senders = [*self._senders, self._sender(new)]
+            following = self._sender(new)
+            for sender in replaced:
+                following.follow(sender)
+            self._senders = [*self._senders, following]
         if self._started:
             self.start()
 
@@ -143,8 +156,9 @@ class Delivery:
         """What became of the spans of this process, as its span processor's metrics have it."""
         spool = self.spool
         if self._shut:  # what waited then waits for another process
-            return Figures(spool.stored, spool.stored - self._sent_by_shutdown, spool.tally.drops())
-        return Figures(spool.stored, self._waiting(), spool.tally.drops())
+            waiting = spool.stored - self._sent_by_shutdown - self._expired_by_shutdown
+            return Figures(spool.stored, waiting, self._expired_by_shutdown, spool.tally.drops())
+        return Figures(spool.stored, self._waiting(), spool.expired, spool.tally.drops())
 
     def _waiting(self) -> int:
         waiting = (sum(log.pending for log in self.spool.backlogs(name)) for name in self.spool.destinations)
@@ -217,18 +231,35 @@ class Delivery:
         Returns:
             Whether every destination has acknowledged or refused all that this process has stored.
         """
-        with self._shutting:
-            if not self._shut:
-                self._shut_down(time.monotonic() + (self._exit_budget_s if timeout_s is None else timeout_s))
-            return self._all_sent
+        deadline = time.monotonic() + (self._exit_budget_s if timeout_s is None else timeout_s)
+        if self._shutting.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            try:
+                # Not in a signal handler that came in the middle of it, in the same thread.
+                if not self._shut and not self._in_shutdown:
+                    self._shut_down_unless_interrupted(deadline)
+            finally:
+                self._shutting.release()
+        return self._shut and self._all_sent
+
+    def _shut_down_unless_interrupted(self, deadline: float) -> None:
+        began, self._in_shutdown = time.monotonic(), True
+        try:
+            self._shut_down(deadline)
+        finally:
+            self._in_shutdown = False
+            self._exit_budget_s = max(0.0, self._exit_budget_s - (time.monotonic() - began))
+
+    def _begin_shutting(self) -> None:
+        self._shutting = threading.RLock()
+        self._in_shutdown = False
 
     def _shut_down(self, deadline: float) -> None:
-        root = self.spool.root
-        if self._started or (root is not None and left_for_any(root, self.spool.destinations)):
+        if self._started or self._left_for_us():
             self._flush(deadline, everything=True, hurried=True)
         self._shut = True
         self._all_sent = self.pending == 0
-        self._sent_by_shutdown = self.spool.stored - self._waiting()
+        self._expired_by_shutdown = self.spool.expired
+        self._sent_by_shutdown = self.spool.stored - self._waiting() - self._expired_by_shutdown
         if self._talkative:
             self._say_what_is_kept()
         stopped = [sender.stop(_PATIENCE_WITH_THREADS_S) for sender in self._senders]
@@ -236,13 +267,14 @@ class Delivery:
         if all(stopped):
             self.spool.close()
         for sender in self._senders:
-            sender.destination.shutdown()
+            sender.destination.shutdown(max(_PATIENCE_WITH_EXPORTERS_S, deadline - time.monotonic()))
 
     def after_fork_in_child(self) -> None:
         """Begin anew, with nothing of the parent's."""
+        self._process = os.getpid()
         self._started = False
         self._unsent = 0
-        self._shutting = threading.Lock()
+        self._begin_shutting()
         self.spool.after_fork_in_child()
         for sender in self._senders:
             sender.after_fork_in_child()
@@ -304,7 +336,9 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    for delivery in _forking.__dict__.pop("instances", []):
+    # Some fork without telling anybody before (uWSGI).
+    instances: list[Delivery] = _forking.__dict__.pop("instances", None) or list(_instances)
+    for delivery in instances:
         with contextlib.suppress(Exception):
             delivery.after_fork_in_child()
 

@@ -30,11 +30,13 @@ class Figures:
     Attributes:
         stored: spans that were accepted.
         waiting: spans of those that wait for at least one destination.
+        expired: spans of those that went at the limit of size before they had arrived everywhere.
         drops: spans that were not accepted, by reason.
     """
 
     stored: int
     waiting: int
+    expired: int
     drops: Mapping[str, int]
 
 
@@ -135,7 +137,10 @@ class _Reading:
         if source is None:
             return
         figures = source.figures
-        yield Observation(figures.stored - figures.waiting, self.attributes)
+        yield Observation(figures.stored - figures.waiting - figures.expired, self.attributes)
+        if figures.expired:
+            full = {**self.attributes, semconv.ERROR_TYPE: semconv.ERROR_TYPE_QUEUE_FULL}
+            yield Observation(figures.expired, full)
         for reason, count in figures.drops.items():
             if count:
                 yield Observation(count, {**self.attributes, semconv.ERROR_TYPE: reason.replace(" ", "_")})

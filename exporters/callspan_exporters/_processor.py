@@ -41,13 +41,16 @@ class StoringSpanProcessor(SpanProcessor):
         context = span.context
         if context is None or not context.trace_flags.sampled:
             return
+        encoded: bytes | None = None
         try:
             resource, scope = span.resource, span.instrumentation_scope
             known_resource = self._resources.get(id(resource)) or self._encoded_resource(resource)
             known_scope = self._scopes.get(id(scope)) or self._encoded_scope(scope)
-            self._delivery.append(known_resource[1], known_scope[1], encode_span(span))
+            encoded = encode_span(span)
+            self._delivery.append(known_resource[1], known_scope[1], encoded)
         except Exception:  # the application is never hurt
-            self._delivery.drop(UNSTORABLE)
+            if encoded is None:  # what fails later is counted where it is known how far it came
+                self._delivery.drop(UNSTORABLE)
             if not self._failed:
                 self._failed = True
                 _logger.exception("A span could not be stored and is lost; further ones are counted, not reported")

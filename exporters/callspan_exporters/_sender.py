@@ -23,6 +23,7 @@ _logger = logging.getLogger(__name__)
 
 _ADOPT_EVERY_S: Final = 5.0
 _SHORTEST_REQUEST_S: Final = 0.05
+_LOOK_EVERY_S: Final = 0.1
 # Below the four megabytes that a Collector's gRPC receiver takes by default.
 _MAX_REQUEST_BYTES: Final = 3 << 20
 
@@ -40,7 +41,17 @@ class Sender:
         self._metrics = metrics
         self._abandoned: list[Transport | None] = []
         self._transport: Transport | None = None
+        self._predecessor: threading.Thread | None = None
         self._reset()
+
+    def follow(self, predecessor: "Sender") -> None:
+        """Begin only when another one, which was stopped, has its answer: it may be at the same spans."""
+        self._predecessor = predecessor.thread
+
+    @property
+    def thread(self) -> threading.Thread | None:
+        """What sends, where it was started."""
+        return self._thread
 
     def start(self) -> None:
         """Start the thread, if it is not running. Where none can be started any more, a flush does its work."""
@@ -114,7 +125,7 @@ class Sender:
         """Begin anew: the parent keeps its thread and its connection."""
         # Not closed, and kept from being collected: closing would speak on the parent's connection.
         self._abandoned.append(self._transport)
-        self._transport = None
+        self._transport = self._predecessor = None
         self._reset()
 
     def _reset(self) -> None:
@@ -133,8 +144,19 @@ class Sender:
     def _run(self) -> None:
         self._inline_until = None
         with suppress_instrumentation():
+            self._await_predecessor()
             while not self._stop.is_set():
-                self._serve(self._wait())
+                flush = self._wait()
+                if self._stop.is_set():
+                    if flush is not None:
+                        flush.finish(delivered=False)
+                    return
+                self._serve(flush)
+
+    def _await_predecessor(self) -> None:
+        while self._predecessor is not None and self._predecessor.is_alive() and not self._stop.is_set():
+            self._predecessor.join(_LOOK_EVERY_S)
+        self._predecessor = None
 
     def _wait(self) -> Flush | None:
         """Wait for a flush, for enough spans, or for the next time to look."""
@@ -194,7 +216,7 @@ class Sender:
         if flush is not None and not flush.everything:
             return True
         # As many at a time as are held at once, until no dead process has left any more.
-        while adopted := [other for other in self._adopted() if other.pending > 0]:
+        while adopted := [other for other in self._adopted() if other.position < other.end]:
             for backlog in adopted:
                 if not self._send_backlog(backlog, flush):
                     return False
@@ -207,7 +229,7 @@ class Sender:
     def _send_backlog(self, backlog: Backlog, flush: Flush | None) -> bool:
         end = backlog.end
         while backlog.position < end and (batch := self._next_batch(backlog)):
-            if not self._send(backlog, batch):
+            if not self._send(backlog, batch, flush):
                 return False
             if flush is None and not self._inbox.empty():
                 break
@@ -224,10 +246,15 @@ class Sender:
             self._metrics.failed[semconv.ERROR_TYPE_EXPIRED] += len(expired)
         return []
 
-    def _send(self, backlog: Backlog, batch: list[StoredSpan]) -> bool:
-        """Send a batch, in parts down to single spans where the destination does not take it whole."""
+    def _send(self, backlog: Backlog, batch: list[StoredSpan], flush: Flush | None) -> bool:
+        """Send a batch, in parts down to single spans where the destination does not take it whole.
+
+        Not after the end of a flush, which the application may wait for, and not once this is to stop.
+        """
         parts = deque([batch])
         while parts:
+            if self._stop.is_set() or (flush is not None and time.monotonic() >= flush.deadline):
+                return False
             part = parts.popleft()
             outcome = self._attempt(part)
             if outcome.verdict in (Verdict.RETRY, Verdict.HELD):

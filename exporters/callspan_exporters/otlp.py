@@ -96,7 +96,7 @@ class OTLPDestination:
         """Do nothing: what was acknowledged has arrived."""
         return True
 
-    def shutdown(self) -> None:
+    def shutdown(self, timeout_s: float) -> None:
         """Do nothing: connections are the transport's."""
 
     def connect(self) -> Transport:
@@ -164,19 +164,27 @@ def endpoint_is_explicit() -> bool:
     return _variable("ENDPOINT") is not None
 
 
+def _named(name: str) -> tuple[str, str | None]:
+    """Return the variable for traces, or else the one for all signals, and its value.
+
+    An empty one is unset, as the specification has it.
+    """
+    for variable in (f"OTEL_EXPORTER_OTLP_TRACES_{name}", f"OTEL_EXPORTER_OTLP_{name}"):
+        if value := os.environ.get(variable, "").strip():
+            return variable, value
+    return f"OTEL_EXPORTER_OTLP_{name}", None
+
+
 def _variable(name: str) -> str | None:
-    """Return the value for traces, or else for all signals. An empty one is unset, as the specification has it."""
-    specific = os.environ.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}", "").strip()
-    return specific or os.environ.get(f"OTEL_EXPORTER_OTLP_{name}", "").strip() or None
+    return _named(name)[1]
 
 
 def _protocol() -> str:
-    protocol = (_variable("PROTOCOL") or HTTP).lower()
+    variable, value = _named("PROTOCOL")
+    protocol = (value or HTTP).lower()
     if protocol in _DEFAULT_ENDPOINTS:
         return protocol
-    _logger.warning(
-        "OTEL_EXPORTER_OTLP_PROTOCOL=%r is not known here: %s is used, %s is the other", protocol, HTTP, GRPC
-    )
+    _logger.warning("%s=%r is not known here: %s is used, %s is the other", variable, protocol, HTTP, GRPC)
     return HTTP
 
 
@@ -192,12 +200,11 @@ def _endpoint(protocol: str) -> str:
 
 
 def _compression() -> str:
-    compression = (_variable("COMPRESSION") or "none").lower()
+    variable, value = _named("COMPRESSION")
+    compression = (value or "none").lower()
     if compression in _COMPRESSIONS:
         return compression
-    _logger.warning(
-        "OTEL_EXPORTER_OTLP_COMPRESSION=%r is not known: one of %s is", compression, ", ".join(_COMPRESSIONS)
-    )
+    _logger.warning("%s=%r is not known: one of %s is", variable, compression, ", ".join(_COMPRESSIONS))
     return "none"
 
 
@@ -207,12 +214,12 @@ def _timeout_s() -> float:
     The specification has milliseconds, and OpenTelemetry's own exporters for Python read seconds. Both are in use, and
     nobody means a request to take less than a second, or more than a quarter of an hour.
     """
-    text = _variable("TIMEOUT")
+    variable, text = _named("TIMEOUT")
     try:
         value = float(text) if text is not None else _DEFAULT_TIMEOUT_S
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        _logger.warning("OTEL_EXPORTER_OTLP_TIMEOUT=%r is no time: %g seconds are used", text, _DEFAULT_TIMEOUT_S)
+        _logger.warning("%s=%r is no time: %g seconds are used", variable, text, _DEFAULT_TIMEOUT_S)
         return _DEFAULT_TIMEOUT_S
     return value / 1000 if value >= _LEAST_MILLISECONDS else value

@@ -99,7 +99,10 @@ class World:
         self._do(process, lambda: process.spool.remove_destination(destination))
         process.destinations.remove(destination)
         home, own = process.home, process.spool._own
-        if own is None or destination not in own.cursors:
+        if own is None and home.path is not None:  # what waits there is sent as if that process had died
+            home.alive = False
+            process.home = Home(process.destinations)
+        elif own is None or destination not in own.cursors:
             if destination in home.disk:
                 assert not any(not home.is_gone(span) for span in home.disk[destination].waiting), "removed too early"
                 self.books.enter(destination, home.account(destination))

@@ -54,7 +54,7 @@ class Backend:
     def force_flush(self, timeout_s: float) -> bool:
         return True
 
-    def shutdown(self) -> None:
+    def shutdown(self, timeout_s: float) -> None:
         pass
 
     def refused(self, destination: str, span: EncodedSpan, reason: str) -> None:

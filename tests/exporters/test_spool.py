@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callspan_exporters._encoded import EncodedSpan
-from callspan_exporters._spool import Limits, Spool, StoredSpan, read_accounts, read_spans, spool_directory
+from callspan_exporters._spool import (
+    UNSTORABLE,
+    Limits,
+    Spool,
+    StoredSpan,
+    read_accounts,
+    read_spans,
+    spool_directory,
+)
 from callspan_exporters._spool._account import DAMAGED
 from callspan_exporters._spool._backlog import Backlog
 from callspan_exporters._spool._directory import UnsafeSpoolError, new_process_directory, open_root, process_directories
@@ -501,4 +509,4 @@ def test_an_interrupt_in_the_midst_of_storing(tmp_path: Path, monkeypatch: pytes
     content += fill(spool, 30, "later")
     assert drain(spool.backlogs(A)[1]) == content
     (account,) = read_accounts(tmp_path / "spool")
-    assert (account.offered, account.accepted, account.delivered, account.drops) == (34, 33, 33, {DAMAGED: 1})
+    assert (account.offered, account.accepted, account.delivered, account.drops) == (34, 33, 33, {UNSTORABLE: 1})

@@ -51,7 +51,7 @@ class Draining:
         if watch:
             self._delivery.start()
             stop.wait()
-            stop = threading.Event()
+            stop.clear()  # whoever asks once more does not wait for what is left
         deadline = time.monotonic() + timeout_s
         while not stop.is_set() and not self._delivery.flush_everything(stop, deadline):
             if time.monotonic() + _AGAIN_AFTER_S >= deadline or stop.wait(_AGAIN_AFTER_S):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from callspan_exporters._spool._cursor import Cursor, Mark, load_all
-from callspan_exporters._spool._directory import open_private, segment_numbers, segment_path
+from callspan_exporters._spool._directory import open_private, passed_over, segment_numbers, segment_path
 from callspan_exporters._spool._record import Kind, scan
 from callspan_exporters._spool._segment import first_ordinal, ordinals
 from callspan_exporters._spool._tally import IN_MEMORY, REASONS, read_tally
@@ -90,6 +90,9 @@ def accounts_of(directory: Path, *, live: bool) -> dict[str, Account]:
     Args:
         directory: of the process.
         live: whether the process lives; what one that died had in memory is lost.
+
+    Raises:
+        OSError: it cannot be read for now.
     """
     accounts: dict[str, Account] = {}
     for _ in range(_TRIES):
@@ -129,11 +132,11 @@ class _Stored:
         self._tally = read_tally(directory)
         self._sizes: dict[int, int] = {}
         for number in segment_numbers(directory):
-            with contextlib.suppress(OSError):
+            with passed_over():
                 self._sizes[number] = segment_path(directory, number).stat().st_size
         self._after = last_ordinal(directory, list(self._sizes))
         self._oldest = 0
-        with contextlib.suppress(OSError, ValueError):
+        with passed_over(), contextlib.suppress(ValueError):
             self._oldest = first_ordinal(segment_path(directory, min(self._sizes))) or 0
         self.whole = set(self._sizes) <= set(segment_numbers(directory))
 
@@ -205,7 +208,7 @@ def _time_of_first(path: Path, offset: int) -> int | None:
 def beginning_of(directory: Path) -> Mark:
     """Return where the spans that are in a process's directory begin."""
     for number in segment_numbers(directory):
-        with contextlib.suppress(OSError):
+        with passed_over():
             first = first_ordinal(segment_path(directory, number))
             if first is not None:
                 return Mark(segment=number, start=first, ordinal=first)
@@ -215,7 +218,7 @@ def beginning_of(directory: Path) -> Mark:
 def last_ordinal(directory: Path, numbers: list[int]) -> int:
     """Return how many spans a process stored, by the newest segment that says so."""
     for number in reversed(numbers):
-        with contextlib.suppress(OSError):
+        with passed_over():
             found = ordinals(segment_path(directory, number))
             if found is not None:
                 return found[1]

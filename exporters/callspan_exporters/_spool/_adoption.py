@@ -13,13 +13,14 @@ from callspan_exporters._spool._cursor import cursor_names, file_name
 from callspan_exporters._spool._directory import (
     names_in,
     open_private,
+    passed_over,
     process_directories,
     remove_half_made,
     segment_numbers,
     segment_path,
     try_lock,
 )
-from callspan_exporters._spool._ledger import retire
+from callspan_exporters._spool._ledger import PATIENCE_S, retire
 from callspan_exporters._spool._process_spool import ProcessSpool
 
 _logger = logging.getLogger(__name__)
@@ -60,7 +61,9 @@ class Adoption:
             self._let_go(destinations)
             remove_half_made(root)
             held = {spool.path for spool in self.held}
-            for directory in process_directories(root):
+            directories = process_directories(root)
+            self._passed_over = {key for key in self._passed_over if key[0] in directories}
+            for directory in directories:
                 key = (directory, tuple(destinations))
                 if len(self.held) >= _MAX_HELD:
                     break
@@ -72,8 +75,10 @@ class Adoption:
     def release(self) -> None:
         """Let go of all; what is pending stays for others."""
         held, self.held = self.held, []
+        patience_s = PATIENCE_S
         for spool in held:
-            spool.release()
+            if not spool.release(patience_s):
+                patience_s = 0.0
 
     def before_fork(self) -> None:
         """Let no thread be in the middle of taking a lock that the child would keep without knowing."""
@@ -98,16 +103,20 @@ class Adoption:
         lock = try_lock(directory)
         if lock is None:
             return
-        if _of_another_version(directory):
+        try:
+            if _of_another_version(directory):
+                os.close(lock)
+                self._passed_over.add((directory, tuple(destinations)))
+                return
+            if expired:
+                retire(directory)
+                os.close(lock)
+                _logger.warning("What was left in %s has expired: nobody has sent it for %d s", directory, max_age_s)
+                return
+            spool = ProcessSpool.adopt(directory, lock)
+        except OSError:  # for now
             os.close(lock)
-            self._passed_over.add((directory, tuple(destinations)))
             return
-        if expired:
-            retire(directory)
-            os.close(lock)
-            _logger.warning("What was left in %s has expired: nobody has sent it for %d s", directory, max_age_s)
-            return
-        spool = ProcessSpool.adopt(directory, lock)
         if spool.settled(destinations):
             spool.release()
             self._passed_over.add((directory, tuple(destinations)))
@@ -121,7 +130,8 @@ def left_for_any(root: Path, destinations: Sequence[str]) -> bool:
 
 
 def _for_any(directory: Path, destinations: Iterable[str]) -> bool:
-    return any((directory / file_name(destination)).exists() for destination in destinations)
+    # Not `exists()`: one that is closed to us is passed over, whoever put it there.
+    return any(os.path.lexists(directory / file_name(destination)) for destination in destinations)
 
 
 def _has_expired(directory: Path, max_age_s: float) -> bool:
@@ -142,16 +152,13 @@ def _of_another_version(directory: Path) -> bool:
 
 
 def _is(of_another_version: Callable[[int], bool], path: Path) -> bool:
-    try:
+    with passed_over():
         descriptor = open_private(path, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        return of_another_version(descriptor)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
+        try:
+            return of_another_version(descriptor)
+        finally:
+            os.close(descriptor)
+    return False
 
 
 def _cursor_of_another_version(descriptor: int) -> bool:

@@ -6,6 +6,7 @@ leaves the other.
 """
 
 import contextlib
+import errno
 import os
 import struct
 import zlib
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
-from callspan_exporters._spool._directory import names_in, open_private
+from callspan_exporters._spool._directory import names_in, open_private, passed_over
 
 SUFFIX: Final = ".cursor"
 # The last character is the version of the format, as in records: see `_record.MAGIC`.
@@ -86,6 +87,7 @@ class Cursor:
         self.memory = start.memory
         self.dropped_before = start.dropped
         self._descriptor = descriptor
+        self._written: tuple[int, int] = (start.disk.sequence, start.memory.sequence)
 
     def move(self, mark: Mark) -> None:
         """Put the mark of what is on disk elsewhere. The new one is in the file whole, or the old one is.
@@ -93,8 +95,14 @@ class Cursor:
         Raises:
             OSError: it cannot be written; this process keeps the new one.
         """
-        self.mark = mark = replace(mark, sequence=self.mark.sequence + 1)
-        os.pwrite(self._descriptor, _pack(mark), _DISK_PLACES[mark.sequence % 2])
+        on_disk, in_memory = self._written
+        mark = replace(mark, sequence=on_disk + 1)
+        try:
+            # Before anybody sees it: who finds all settled removes the spans, and goes by the file for the account.
+            self._put(mark, _DISK_PLACES)
+            self._written = (mark.sequence, in_memory)
+        finally:
+            self.mark = mark
 
     def move_memory(self, mark: Mark) -> None:
         """Do the same for what was kept in memory.
@@ -102,8 +110,24 @@ class Cursor:
         Raises:
             OSError: it cannot be written; this process keeps the new one.
         """
-        self.memory = mark = replace(mark, sequence=self.memory.sequence + 1)
-        os.pwrite(self._descriptor, _pack(mark), _MEMORY_PLACES[mark.sequence % 2])
+        on_disk, in_memory = self._written
+        mark = replace(mark, sequence=in_memory + 1)
+        try:
+            self._put(mark, _MEMORY_PLACES)
+            self._written = (on_disk, mark.sequence)
+        finally:
+            self.memory = mark
+
+    def save(self) -> None:
+        """Write what could not be written when it was moved.
+
+        Raises:
+            OSError: it still cannot.
+        """
+        if (self.mark.sequence, self.memory.sequence) != self._written:
+            self._put(self.mark, _DISK_PLACES)
+            self._put(self.memory, _MEMORY_PLACES)
+            self._written = (self.mark.sequence, self.memory.sequence)
 
     def close(self) -> None:
         """Close the file. A sender that still moves the mark fails then, instead of writing to another file."""
@@ -130,6 +154,10 @@ class Cursor:
         self.path, self.destination = renamed, destination
         with contextlib.suppress(OSError):
             os.pwrite(self._descriptor, _header(destination, self.dropped_before), _HEADER_OFFSET)
+
+    def _put(self, mark: Mark, places: tuple[int, int]) -> None:
+        # In the place of the older one, also where the write before this one failed: the newer is whole.
+        os.pwrite(self._descriptor, _pack(mark), places[mark.sequence % 2])
 
 
 def file_name(destination: str) -> str:
@@ -163,7 +191,7 @@ def create(directory: Path, destination: str, start: Start) -> Cursor:
 
 def _write_whole(descriptor: int, content: bytes) -> None:
     if os.pwrite(descriptor, content, 0) != len(content):  # a full disk takes what fits
-        raise OSError(f"no space for {len(content)} bytes")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def load(path: Path, *, writable: bool = True, begin: Mark = NOWHERE) -> Cursor | None:
@@ -189,15 +217,22 @@ def load(path: Path, *, writable: bool = True, begin: Mark = NOWHERE) -> Cursor 
 
 
 def load_all(directory: Path, *, writable: bool = True, begin: Mark = NOWHERE) -> dict[str, Cursor]:
-    """Open all accounts in a process's directory, by destination. What cannot be read is passed over."""
+    """Open all accounts in a process's directory, by destination. What cannot be read is passed over.
+
+    Raises:
+        OSError: they cannot be read for now.
+    """
     cursors: dict[str, Cursor] = {}
-    for name in cursor_names(directory):
-        try:
-            cursor = load(directory / name, writable=writable, begin=begin)
-        except OSError:
-            continue
-        if cursor is not None:
-            cursors[cursor.destination] = cursor
+    try:
+        for name in cursor_names(directory):
+            with passed_over():
+                cursor = load(directory / name, writable=writable, begin=begin)
+                if cursor is not None:
+                    cursors[cursor.destination] = cursor
+    except OSError:
+        for cursor in cursors.values():
+            cursor.close()
+        raise
     return cursors
 
 

@@ -1,6 +1,7 @@
 """Where the spool is, and whose: one root directory, in it one directory per process, locked while that one lives."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -8,7 +9,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,11 @@ _PROCESS: Final = re.compile(r"[0-9a-f]{16}-[0-9]+-[0-9a-f]{8}")
 _NEWBORN_PREFIX: Final = ".new-"
 _NEWBORN_MAX_AGE_S: Final = 60.0
 _OWNER_ONLY: Final = 0o700
+_OTHERS_WRITE: Final = 0o022
+_OUR_FILES: Final = frozenset({"ledger", "rejected"})
 _ROOT_UID: Final = 0
+# What goes by, and says nothing of the file: without descriptors or memory, a spool must not look empty.
+_PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
 
 
 class UnsafeSpoolError(OSError):
@@ -46,8 +51,11 @@ def spool_directory() -> Path:
 def open_root(root: Path) -> None:
     """Make the spool's root directory where it is missing, and make sure that it is ours alone.
 
+    One that holds other things stays as it is: what we put there is closed to others by itself.
+
     Raises:
-        UnsafeSpoolError: it is no directory, or somebody else's, or somebody else's link leads to it.
+        UnsafeSpoolError: it is no directory, or somebody else's, or somebody else's link leads to it, or it holds other
+            things and others may put theirs there.
         OSError: it cannot be made.
     """
     _make_parents(root.parent)
@@ -62,8 +70,16 @@ def open_root(root: Path) -> None:
         raise UnsafeSpoolError(f"{root} is not a directory")
     if status.st_uid != os.geteuid():
         raise UnsafeSpoolError(f"{root} belongs to another user (uid {status.st_uid})")
-    if stat.S_IMODE(status.st_mode) != _OWNER_ONLY:
+    if stat.S_IMODE(status.st_mode) == _OWNER_ONLY:
+        return
+    if all(map(_is_ours, names_in(root))):
         root.chmod(_OWNER_ONLY)
+    elif status.st_mode & _OTHERS_WRITE:
+        raise UnsafeSpoolError(f"others may write to {root}, which holds other things: give the spool one of its own")
+
+
+def _is_ours(name: str) -> bool:
+    return bool(_PROCESS.fullmatch(name.removeprefix(_NEWBORN_PREFIX))) or name.partition(".")[0] in _OUR_FILES
 
 
 def _make_parents(path: Path) -> None:
@@ -129,12 +145,29 @@ def new_process_directory(root: Path) -> tuple[Path, Path, int]:
     return newborn, root / name, lock
 
 
-def names_in(directory: Path) -> list[str]:
-    """Return what a directory holds, nothing where it is gone or closed to us."""
+@contextlib.contextmanager
+def passed_over() -> Generator[None, None, None]:
+    """Pass over a file or directory that is gone, closed to us or damaged.
+
+    Raises:
+        OSError: only for now: this process is short of descriptors or memory.
+    """
     try:
+        yield
+    except OSError as error:
+        if error.errno in _PASSING:
+            raise
+
+
+def names_in(directory: Path) -> list[str]:
+    """Return what a directory holds, nothing where it is gone or closed to us.
+
+    Raises:
+        OSError: it cannot be read for now.
+    """
+    with passed_over():
         return [path.name for path in directory.iterdir()]
-    except OSError:
-        return []
+    return []
 
 
 def process_directories(root: Path) -> list[Path]:
@@ -220,7 +253,7 @@ def remove_half_made(root: Path) -> None:
         if age_s < _NEWBORN_MAX_AGE_S:
             continue
         lock = try_lock(directory)
-        if lock is not None or not (directory / LOCK).exists():
+        if lock is not None or not os.path.lexists(directory / LOCK):
             shutil.rmtree(directory, ignore_errors=True)
         if lock is not None:
             os.close(lock)

@@ -17,11 +17,12 @@ class DiskBacklog:
         self._cursor = cursor
         self._reader: SegmentReader | None = None
         self._reading = -1
+        self._closed = False
 
     @property
     def pending(self) -> int:
-        """How many spans wait."""
-        return self.spool.next_ordinal - self._cursor.mark.ordinal
+        """How many spans wait that are still there."""
+        return max(0, self.spool.next_ordinal - max(self._cursor.mark.ordinal, self.spool.first_ordinal))
 
     @property
     def end(self) -> int:
@@ -39,7 +40,7 @@ class DiskBacklog:
         Raises:
             OSError: they cannot be read.
         """
-        while self.pending > 0 and not self.spool.abandoned:
+        while self.position < self.end and not self._over:
             # Before reading: a segment that began meanwhile does not make the end of this one its last word.
             following = self.spool.following(self._cursor.mark.segment)
             batch = self._read(max_spans, max_bytes)
@@ -48,9 +49,11 @@ class DiskBacklog:
         return []
 
     def settle(self, last: StoredSpan, *, delivered: int = 0, rejected: int = 0, expired: int = 0) -> None:
-        """Enter what became of the spans up to and with ``last``, and pass them."""
+        """Enter what became of the spans up to and with ``last``, and pass them. Those that were passed stay so."""
         mark = self._cursor.mark
         damaged = last.ordinal + 1 - mark.ordinal - delivered - rejected - expired
+        if damaged < 0:  # another sender has been at them, whose answer came first
+            return
         moved = replace(
             mark,
             offset=last.end,
@@ -63,8 +66,16 @@ class DiskBacklog:
         self._move(moved)
 
     def close(self) -> None:
-        """Close the segment that was being read."""
-        reader, self._reader = self._reader, None
+        """Read no more. A sender that waits for an answer may come back all the same, and finds nothing."""
+        self._closed = True
+        self._close_reader()
+
+    @property
+    def _over(self) -> bool:
+        return self._closed or self.spool.abandoned
+
+    def _close_reader(self) -> None:
+        reader, self._reader, self._reading = self._reader, None, -1
         if reader is not None:
             reader.close()
 
@@ -87,14 +98,17 @@ class DiskBacklog:
 
     def _open(self, number: int) -> SegmentReader | None:
         if self._reading != number:
-            self.close()
-            self._reading = number
+            self._close_reader()
+            # Only once it is known: where descriptors are short for a moment, it is not gone.
             with contextlib.suppress(FileNotFoundError):
                 self._reader = SegmentReader.open(segment_path(self.spool.path, number))
+            self._reading = number
         return self._reader
 
     def _go_on(self, number: int | None) -> bool:
         """Go on to the next segment. Spans between here and there are lost: expired with a segment, or damaged."""
+        if self._over:  # what cannot be read any more is not gone
+            return False
         mark = self._cursor.mark
         # They are numbered without a gap: the limit has made one, of this segment or of those after it.
         removed = self._reader is None or (number is not None and number > mark.segment + 1)
@@ -125,5 +139,5 @@ class DiskBacklog:
     def _move(self, mark: Mark) -> None:
         with contextlib.suppress(OSError):  # at worst these spans are sent twice
             self._cursor.move(mark)
-        if mark.segment != self._reading or self.pending <= 0:
+        if mark.segment != self._reading or mark.ordinal >= self.end:
             self.spool.remove_passed()

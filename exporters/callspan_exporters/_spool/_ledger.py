@@ -8,7 +8,6 @@ ledger names the directory, and nobody counts it again.
 import contextlib
 import fcntl
 import json
-import logging
 import os
 import time
 from collections import Counter
@@ -20,17 +19,16 @@ from typing import Any, Final
 from callspan_exporters._spool._account import Account, accounts_of
 from callspan_exporters._spool._cursor import file_name
 from callspan_exporters._spool._directory import began_ns, is_live, open_private, process_directories, remove
-
-_logger = logging.getLogger(__name__)
+from callspan_exporters._spool._notices import later
 
 FILE: Final = "ledger.json"
 _LOCK: Final = "ledger.lock"
 _VERSION: Final = 1
 # For somebody who was stopped, or counts a large spool, while an exit waits.
-_PATIENCE_S: Final = 0.5
+PATIENCE_S: Final = 0.5
 _READER_PATIENCE_S: Final = 2.0
 _LOOK_EVERY_S: Final = 0.005
-_UNREADABLE: Final = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+_DAMAGED: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _NUMBERS: Final = ("accepted", "delivered", "rejected", "expired")
 
 
@@ -72,18 +70,22 @@ def prepare(root: Path) -> None:
     os.close(open_private(root / _LOCK, os.O_RDWR | os.O_CREAT))
 
 
-def retire(directory: Path) -> bool:
+def retire(directory: Path, patience_s: float = PATIENCE_S) -> bool:
     """Enter the account of a process's directory that we hold the lock of, and remove it.
+
+    Args:
+        directory: of the process.
+        patience_s: how long to wait for who reads or writes the ledger, in seconds.
 
     Returns:
         Whether that was done. Where it was not, somebody else will.
     """
     root = directory.parent
-    with _locked(root, fcntl.LOCK_EX, _PATIENCE_S) as locked:
+    with _locked(root, fcntl.LOCK_EX, patience_s) as locked:
         if not locked:
             return False
         try:
-            ledger = read_ledger(root)
+            ledger = _ledger_to_change(root)
             if directory.name not in ledger.entered:
                 ledger.add(_not_entered(directory, ledger, live=False).values())
                 ledger.entered.add(directory.name)
@@ -101,11 +103,11 @@ def enter_one(cursor: Path) -> bool:
         Whether that was done.
     """
     root = cursor.parent.parent
-    with _locked(root, fcntl.LOCK_EX, _PATIENCE_S) as locked:
+    with _locked(root, fcntl.LOCK_EX, PATIENCE_S) as locked:
         if not locked:
             return False
         try:
-            ledger = read_ledger(root)
+            ledger = _ledger_to_change(root)
             name = f"{cursor.parent.name}/{cursor.name}"
             accounts = accounts_of(cursor.parent, live=True)
             ledger.add(account for known, account in accounts.items() if file_name(known) == cursor.name)
@@ -127,8 +129,8 @@ def replace(directory: Path, accounts: Iterable[Account]) -> None:
         OSError: they cannot be written.
     """
     root = directory.parent
-    with _locked(root, fcntl.LOCK_EX, _PATIENCE_S):
-        ledger = read_ledger(root)
+    with _locked(root, fcntl.LOCK_EX, PATIENCE_S):
+        ledger = _ledger_to_change(root)
         ledger.add(accounts)
         ledger.entered.add(directory.name)
         _write(root, ledger)
@@ -169,6 +171,17 @@ def since_ns(root: Path) -> int | None:
 
 def read_ledger(root: Path) -> Ledger:
     """Return what the file says; an empty one where there is none, or none that can be read."""
+    with contextlib.suppress(OSError):
+        return _ledger_to_change(root)
+    return Ledger()
+
+
+def _ledger_to_change(root: Path) -> Ledger:
+    """Return what the file says; an empty one where there is none, or a damaged one.
+
+    Raises:
+        OSError: it cannot be read, which does not say that there is nothing in it.
+    """
     try:
         content: Any = json.loads((root / FILE).read_bytes())
         if content["version"] != _VERSION:
@@ -178,7 +191,7 @@ def read_ledger(root: Path) -> Ledger:
             {name: _account(name, entry) for name, entry in content["destinations"].items()},
             {_text(name) for name in content["entered"]},
         )
-    except _UNREADABLE:
+    except (FileNotFoundError, *_DAMAGED):
         return Ledger()
 
 
@@ -242,7 +255,7 @@ def _put_damaged_aside(root: Path, ledger: Ledger) -> None:
             if json.loads((root / FILE).read_bytes()).get("version", _VERSION) != _VERSION:
                 raise OSError(f"{root / FILE} is of another version")
         (root / FILE).rename(root / f"{FILE}.damaged")
-        _logger.warning("%s could not be read. It is kept as %s.damaged, and a new account begun", root / FILE, FILE)
+        later("%s could not be read. It is kept as %s.damaged, and a new account begun", root / FILE, FILE)
 
 
 @contextlib.contextmanager

@@ -74,7 +74,7 @@ def _quantity(variable: str, units: dict[str, int], default: float, meaning: str
         return default
     match = _QUANTITY.fullmatch(text)
     value = float(match[1]) * units.get(match[2], 0) if match is not None else 0.0
-    if value <= 0:
+    if value < 1:
         _logger.warning("%s=%r is not understood and is ignored: set it to %s", variable, text, meaning)
         return default
     return value
@@ -85,28 +85,50 @@ def size_of(root: Path) -> int:
     return sum(sum(_sizes(directory).values()) for directory in process_directories(root))
 
 
-def trim(root: Path, held: Iterable[ProcessSpool], max_bytes: int) -> tuple[int, bool]:
+@dataclass(frozen=True, slots=True)
+class Trimmed:
+    """What became of a spool that was at its limit.
+
+    Attributes:
+        size: how many bytes are left.
+        any: whether anything had to go.
+        expired: how many spans of this process that was, which had not arrived everywhere.
+    """
+
+    size: int
+    any: bool
+    expired: int
+
+
+def trim(root: Path, own: ProcessSpool | None, adopted: Iterable[ProcessSpool], max_bytes: int) -> Trimmed:
     """Remove the oldest segments in the spool until it is within its limit.
 
     Touches the directories that this process holds and those of dead processes, not those of live ones, which see to
     it themselves.
 
-    Returns:
-        How many bytes are left, and whether anything had to go.
+    Args:
+        root: the spool.
+        own: the directory of this process.
+        adopted: those that it has taken over.
+        max_bytes: the limit.
     """
     sizes = {directory: _sizes(directory) for directory in process_directories(root)}
     size = sum(sum(segments.values()) for segments in sizes.values())
-    ours = {spool.path: spool for spool in held}
-    trimmed = False
+    ours = {spool.path: spool for spool in [*adopted, *([own] if own is not None else [])]}
+    any_gone, expired = False, 0
     for directory in sorted(sizes):
         excess = size - max_bytes
         if excess <= 0:
             break
         known = sizes[directory]
-        gone = _trim_ours(ours[directory], excess, known) if directory in ours else _trim_dead(directory, excess, known)
+        if directory in ours:
+            gone, count = _trim_ours(ours[directory], excess, known)
+            expired += count if ours[directory] is own else 0
+        else:
+            gone = _trim_dead(directory, excess, known)
         size -= sum(known.get(number, 0) for number in gone)
-        trimmed = trimmed or bool(gone)
-    return size, trimmed
+        any_gone = any_gone or bool(gone)
+    return Trimmed(size, any_gone, expired)
 
 
 def _sizes(directory: Path) -> dict[int, int]:
@@ -117,22 +139,28 @@ def _sizes(directory: Path) -> dict[int, int]:
     return sizes
 
 
-def _trim_ours(spool: ProcessSpool, excess: int, sizes: dict[int, int]) -> list[int]:
+def _trim_ours(spool: ProcessSpool, excess: int, sizes: dict[int, int]) -> tuple[list[int], int]:
     gone: list[int] = []
+    expired = 0
     while excess > 0 and (number := spool.oldest_closed_segment()) is not None:
         excess -= sizes.get(number, 0)
-        spool.drop_segment(number)
+        expired += spool.expire_segment(number)
         gone.append(number)
-    return gone
+    return gone, expired
 
 
 def _trim_dead(directory: Path, excess: int, sizes: dict[int, int]) -> list[int]:
     lock = try_lock(directory)
     if lock is None:
         return []
-    spool = ProcessSpool.adopt(directory, lock)
-    gone = _trim_ours(spool, excess, sizes)
-    if sum(sizes[number] for number in gone) < excess and retire(directory):
+    try:
+        spool = ProcessSpool.adopt(directory, lock)
+    except OSError:  # for now
+        os.close(lock)
+        return []
+    gone, _ = _trim_ours(spool, excess, sizes)
+    # Without waiting: a span is about to be stored.
+    if sum(sizes[number] for number in gone) < excess and retire(directory, patience_s=0.0):
         gone = list(sizes)
     spool.close()
     return gone

@@ -10,7 +10,14 @@ from callspan_exporters._spool._segment import StoredSpan
 
 
 class MemorySpool:
-    """Ended spans in memory. One thread at a time appends, each destination's sender reads."""
+    """Ended spans in memory. One thread at a time appends, each destination's sender reads.
+
+    Attributes:
+        first_ordinal: of the oldest span that is still there.
+        next_ordinal: of the next span to be stored.
+        expired: how many spans made room before they had arrived everywhere.
+        backlogs: what waits for each destination.
+    """
 
     def __init__(
         self, max_bytes: int, max_spans: int | None = None, moved: Callable[[str, Mark], None] | None = None
@@ -29,6 +36,7 @@ class MemorySpool:
         self._bytes = 0
         self.first_ordinal = 0
         self.next_ordinal = 0
+        self.expired = 0
         self.backlogs: dict[str, MemoryBacklog] = {}
 
     def append(self, resource: bytes, scope: bytes, span: bytes) -> None:
@@ -42,6 +50,7 @@ class MemorySpool:
             self._forget_first()
         while (self._bytes > self._max_bytes or len(self._spans) > self._max_spans) and self.first_ordinal < ordinal:
             self._forget_first()
+            self.expired += 1
 
     def add_destination(self, destination: str, dropped: int = 0) -> None:
         """Begin an account for a destination.
@@ -120,6 +129,8 @@ class MemoryBacklog:
         """Enter what became of the spans up to and with ``last``, and pass them. Those missing made room: expired."""
         mark = self.mark
         gone = last.ordinal + 1 - mark.ordinal - delivered - rejected - expired
+        if gone < 0:  # another sender has been at them, whose answer came first
+            return
         self.mark = Mark(
             start=mark.start,
             ordinal=last.ordinal + 1,

@@ -1,6 +1,7 @@
 """Says once when the spool gets into trouble, and once when it is well again."""
 
 import logging
+from collections import deque
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,31 @@ _logger = logging.getLogger(__name__)
 _NEAR: Final = 0.8
 _WELL: Final = 0.6
 
+_unsaid: deque[tuple[str, tuple[object, ...]]] = deque()
+
+
+def later(text: str, *arguments: object) -> None:
+    """Have a warning logged by :func:`say_what_is_due`, once no lock is held.
+
+    A handler of the application's may hold a lock of its own, and end a span while it does.
+    """
+    _unsaid.append((text, arguments))
+
+
+def say_what_is_due() -> None:
+    """Log the warnings that wait. Not to be called with a lock in hand that storing a span takes."""
+    while _unsaid:
+        try:
+            text, arguments = _unsaid.popleft()
+        except IndexError:  # another thread was quicker
+            return
+        _logger.warning(text, *arguments)
+
+
+def forget_what_is_due() -> None:
+    """In a forked child: the parent says it."""
+    _unsaid.clear()
+
 
 class Notices:
     """What was said about one spool."""
@@ -19,6 +45,7 @@ class Notices:
         self._near = False
         self._at_limit = False
         self._disk_failed = False
+        self._sync_refused = False
         self._in_memory_before = 0
 
     @property
@@ -43,7 +70,7 @@ class Notices:
         """
         if trimmed and not self._at_limit:
             self._near = self._at_limit = True
-            _logger.warning(
+            later(
                 "The spool in %s has reached its limit of %d bytes, with %d spans of this process: the oldest go, "
                 "counted as expired. %s raises the limit; `callspan status` says which destination they wait for",
                 root,
@@ -53,7 +80,7 @@ class Notices:
             )
         elif size >= _NEAR * max_bytes and not self._near:
             self._near = True
-            _logger.warning(
+            later(
                 "The spool in %s holds %d of at most %d bytes, with %d spans of this process: at the limit the oldest "
                 "go. %s raises it; `callspan status` says which destination they wait for",
                 root,
@@ -64,7 +91,13 @@ class Notices:
             )
         elif size < _WELL * max_bytes and self._near:
             self._near = self._at_limit = False
-            _logger.warning("The spool in %s is within its limit again: it holds %d bytes", root, size)
+            later("The spool in %s is within its limit again: it holds %d bytes", root, size)
+
+    def sync_refused(self, error: OSError) -> None:
+        """Note that the disk does not sync, of which nobody is told twice."""
+        if not self._sync_refused:
+            self._sync_refused = True
+            later("Spans do not survive the loss of power, for the disk refuses to sync: %s", error)
 
     def disk_refused(self, error: OSError, memory_bytes: int, in_memory: int) -> None:
         """Note that spans go to memory, of which so many have been there before."""
@@ -72,7 +105,7 @@ class Notices:
             return
         self._disk_failed = True
         self._in_memory_before = in_memory
-        _logger.warning(
+        later(
             "Spans are kept in memory only, up to %d bytes, because the spool cannot be written: %s. "
             "Set %s to a directory that only this user can write, on a disk with room",
             memory_bytes,
@@ -85,10 +118,10 @@ class Notices:
         if self._disk_failed:
             self._disk_failed = False
             count = in_memory - self._in_memory_before
-            _logger.warning("The spool in %s takes spans again; %d were kept in memory meanwhile", root, count)
+            later("The spool in %s takes spans again; %d were kept in memory meanwhile", root, count)
 
     @staticmethod
     def removed(path: Path, rescued: int, lost: int) -> None:
         """Say that somebody removed the directory of this process."""
         text = "%s was removed: of the spans that waited in it, %d were saved and %d are lost"
-        _logger.warning(text, path, rescued, lost)
+        later(text, path, rescued, lost)

@@ -1,7 +1,7 @@
 """One append-only file of spans, with each resource and scope they come from once."""
 
+import errno
 import json
-import logging
 import os
 import time
 from collections.abc import Iterator
@@ -11,8 +11,6 @@ from typing import Final, NamedTuple
 from callspan_exporters._encoded import EncodedSpan
 from callspan_exporters._spool._directory import open_private, process_directories, segment_numbers, segment_path, sync
 from callspan_exporters._spool._record import HEADER_SIZE, Kind, Record, pack, scan
-
-_logger = logging.getLogger(__name__)
 
 _MAX_NUMBER: Final = 0xFFFF  # of resources and of scopes in one segment
 
@@ -52,15 +50,23 @@ class SegmentWriter:
         self.first_ordinal = first_ordinal
         self.fsync = fsync
         self.size = 0
+        self.sync_error: OSError | None = None
+        self._end = 0
         self._resources: dict[int, tuple[int, bytes]] = {}
         self._scopes: dict[int, tuple[int, bytes]] = {}
         # Read as well, by who finds that somebody has removed the file.
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND
-        self.descriptor = open_private(segment_path(directory, number), flags)
+        path = segment_path(directory, number)
+        self.descriptor = open_private(path, flags)
         about = json.dumps({"pid": os.getpid(), "number": number}).encode()
-        self._write(pack(Kind.SEGMENT, about, ordinal=first_ordinal, time_ns=time.time_ns()))
-        if fsync:
-            sync(directory)
+        try:
+            self._write(pack(Kind.SEGMENT, about, ordinal=first_ordinal, time_ns=time.time_ns()))
+            if fsync:
+                sync(directory)
+        except BaseException:
+            self.close()
+            path.unlink(missing_ok=True)
+            raise
 
     @property
     def full(self) -> bool:
@@ -73,14 +79,27 @@ class SegmentWriter:
         Raises:
             OSError: it could not be stored; nothing of it stays.
         """
+        self._end = 0
         # By identity: the processor hands out the same object for the same resource, and hashing one costs.
         known = self._resources.get(id(resource))
         number = known[0] if known is not None else self._define(Kind.RESOURCE, self._resources, resource)
         known = self._scopes.get(id(scope))
         scope_number = known[0] if known is not None else self._define(Kind.SCOPE, self._scopes, scope)
-        self._write(pack(Kind.SPAN, span, resource=number, scope=scope_number, ordinal=ordinal, time_ns=time.time_ns()))
+        record = pack(Kind.SPAN, span, resource=number, scope=scope_number, ordinal=ordinal, time_ns=time.time_ns())
+        self._end = self.size + len(record)
+        self._write(record)
         if self.fsync:
             self._sync()
+
+    def has_stored(self) -> bool:
+        """Tell whether the span is in the file that was about to be stored when something interrupted that.
+
+        A signal handler of the application's may raise anywhere, also between the write and what follows it.
+        """
+        size = os.fstat(self.descriptor).st_size
+        stored = 0 < self._end <= size
+        self.size = size
+        return stored
 
     def close(self) -> None:
         """Close the file."""
@@ -89,11 +108,12 @@ class SegmentWriter:
 
     def _sync(self) -> None:
         try:
-            os.fdatasync(self.descriptor)
+            getattr(os, "fdatasync", os.fsync)(self.descriptor)  # macOS has the one only
         except OSError as error:
+            if is_of_application(error):
+                raise
             # The span is stored all the same, and not to be stored again: what is lost is the promise about power.
-            self.fsync = False
-            _logger.warning("Spans do not survive the loss of power, for the disk refuses to sync: %s", error)
+            self.fsync, self.sync_error = False, error
 
     def _define(self, kind: Kind, known: dict[int, tuple[int, bytes]], payload: bytes) -> int:
         number = len(known)
@@ -106,8 +126,13 @@ class SegmentWriter:
         written = os.write(self.descriptor, data)
         if written != len(data):  # a full disk takes what fits
             os.ftruncate(self.descriptor, os.fstat(self.descriptor).st_size - written)
-            raise OSError(f"no space for {len(data)} bytes")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.size += written
+
+
+def is_of_application(error: OSError) -> bool:
+    """Tell whether an error is none of the disk's: a signal handler of the application's raised it in our code."""
+    return isinstance(error, TimeoutError) and error.errno is None
 
 
 class SegmentReader:

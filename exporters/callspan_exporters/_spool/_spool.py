@@ -16,10 +16,11 @@ from callspan_exporters._spool._directory import open_root
 from callspan_exporters._spool._disk_backlog import DiskBacklog
 from callspan_exporters._spool._limits import Limits, size_of, trim
 from callspan_exporters._spool._memory import MemorySpool
-from callspan_exporters._spool._notices import Notices
+from callspan_exporters._spool._notices import Notices, forget_what_is_due, say_what_is_due
 from callspan_exporters._spool._process_spool import ProcessSpool
 from callspan_exporters._spool._rescue import Rescue
-from callspan_exporters._spool._tally import IN_MEMORY, Tally
+from callspan_exporters._spool._segment import is_of_application
+from callspan_exporters._spool._tally import IN_MEMORY, UNSTORABLE, Tally
 
 _RETRY_DISK_S: Final = 5.0
 
@@ -58,13 +59,12 @@ class Spool:
                 return
             try:
                 self._busy = True
-                self.stored += 1
-                self._append(resource, scope, span)
+                self._store(resource, scope, span)
                 while self._deferred:
-                    self.stored += 1
-                    self._append(*self._deferred.popleft())
+                    self._store(*self._deferred.popleft())
             finally:
                 self._busy = False
+        say_what_is_due()
 
     def drop(self, reason: str) -> None:
         """Count a span that ended and cannot be kept.
@@ -81,13 +81,14 @@ class Spool:
         own = self._own
         if (backlog := self.memory.backlogs.get(destination)) is not None:
             found.append(backlog)
+        found += [self._backlog_of(spool, destination) for spool in self._taken_over(destination, left_by_us=True)]
         if own is not None and destination in own.cursors:
             found.append(self._backlog_of(own, destination))
         return found
 
     def adopted_backlogs(self, destination: str) -> list[Backlog]:
         """Return where spans wait for a destination that processes left that died."""
-        return [self._backlog_of(spool, destination) for spool in self.adoption.with_cursor(destination)]
+        return [self._backlog_of(spool, destination) for spool in self._taken_over(destination, left_by_us=False)]
 
     def adopt(self) -> None:
         """Take over what dead processes left for the destinations of this one, and let go of what is done."""
@@ -95,8 +96,7 @@ class Spool:
             # Left behind at the last look or before: by now no sender reads in them any more.
             self._close_abandoned()
             self.leave_removed_directory()
-            if self._notices.near_limit:
-                self._note_size(self.root, size_of(self.root), trimmed=False)
+            self._look_at_size(self.root)
             own = self._own
             self.adoption.look(
                 self.root, self.destinations, own.path if own is not None else None, self.limits.max_age_s
@@ -104,6 +104,7 @@ class Spool:
             held = {spool.path for spool in self._held()}
             for key in [key for key in list(self._backlogs) if key[0] not in held]:
                 self._backlogs.pop(key).close()
+            say_what_is_due()
 
     def add_destination(self, destination: str) -> None:
         """Have the spans that end from now on go to a further destination."""
@@ -129,19 +130,30 @@ class Spool:
                 self._backlogs.pop(key).close()
 
     def remove_destination(self, destination: str) -> None:
-        """Take no more spans for a destination, in the directories to come. What is pending stays, and its account.
+        """Take no more spans for a destination. What is pending stays, and its account.
 
-        No sender may be reading.
+        Where something in memory waits, that goes on with the directory, and it takes more until this process ends.
         """
         with self._lock:
             self.destinations = [other for other in self.destinations if other != destination]
-            own, backlog = self._own, self.memory.backlogs.get(destination)
-            if own is not None and (backlog is None or not backlog.pending):
+            own, in_memory = self._own, any(backlog.pending for backlog in self.memory.backlogs.values())
+            if own is not None and not in_memory:
                 own.remove_destination(destination)
                 if destination not in own.cursors and (own.path, destination) in self._backlogs:
                     self._backlogs.pop((own.path, destination)).close()
-            if own is None or destination not in own.cursors:
+                elif destination in own.cursors:
+                    self._begin_another_directory(own)
+            if self._own is None or destination not in self._own.cursors:
                 self.memory.backlogs.pop(destination, None)
+        say_what_is_due()
+
+    def _begin_another_directory(self, own: ProcessSpool) -> None:
+        """Leave the directory of this process as it is, and go on sending from it as if it had been adopted."""
+        own.stop_writing()
+        self._former.add(own.path)
+        self.adoption.held.append(own)
+        self._own = None
+        self._begin_anew()
 
     def close(self) -> None:
         """Let go of all directories; what is pending stays in them. A span that ends later begins a new one."""
@@ -155,6 +167,7 @@ class Spool:
             for backlog in self._backlogs.values():
                 backlog.close()
             self._backlogs.clear()
+        say_what_is_due()
 
     def before_fork(self) -> None:
         """Let no other thread be in the middle of storing a span, or of taking a lock that the child would keep."""
@@ -168,6 +181,7 @@ class Spool:
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's directories and their locks: this process has a directory of its own."""
+        forget_what_is_due()
         self._close_abandoned()
         for spool in self._held():
             with contextlib.suppress(OSError):
@@ -199,7 +213,11 @@ class Spool:
                 self._append(span.encoded.resource, span.encoded.scope, span.encoded.span)
             if self._own is not None:
                 rescue.arrive(rescue.next_ordinal, self._own)
-        self._notices.removed(own.path, len(rescue.spans), rescue.lost)
+                self._catch_up(self._own)
+            self._notices.removed(own.path, len(rescue.spans), rescue.lost)
+            said_by_another = self._busy
+        if not said_by_another:
+            say_what_is_due()
         return True
 
     def _close_abandoned(self) -> None:
@@ -219,15 +237,38 @@ class Spool:
         self._backlogs: dict[tuple[Path, str], DiskBacklog] = {}
         self.stored = 0
         self.adoption = Adoption()
+        self._former: set[Path] = set()
+        self.memory = MemorySpool(0)
+        self._trim_due = True
+        self._trimming = threading.Lock()
+        self._expired = 0
         self._begin_anew()
 
     def _begin_anew(self) -> None:
         """Begin the numbers of a directory to come."""
+        self._trim_due = True
+        self._expired += self.memory.expired
         self.tally.close()
         self.tally = Tally()
         self.memory = MemorySpool(self.limits.memory_bytes, self.limits.memory_spans, self._keep_memory_mark)
         for destination in self.destinations:
             self.memory.add_destination(destination)
+
+    def _store(self, resource: bytes, scope: bytes, span: bytes) -> None:
+        own, memory = self._own, self.memory.next_ordinal
+        on_disk = own.next_ordinal if own is not None else 0
+        try:
+            self._append(resource, scope, span)
+        except BaseException:
+            # An interrupt, as from a signal handler: after the write or before it.
+            now = self._own
+            after = now.next_ordinal - (on_disk if now is own else 0) if now is not None else 0
+            if after <= 0 and self.memory.next_ordinal <= memory:
+                self.tally.add(UNSTORABLE)
+            else:
+                self.stored += 1
+            raise
+        self.stored += 1
 
     def _append(self, resource: bytes, scope: bytes, span: bytes) -> None:
         failed = self._notices.disk_failed
@@ -235,6 +276,8 @@ class Spool:
             try:
                 self._append_to_disk(self.root, resource, scope, span)
             except OSError as error:
+                if is_of_application(error):
+                    raise
                 if self.leave_removed_directory():
                     self._append(resource, scope, span)
                     return
@@ -249,11 +292,13 @@ class Spool:
         own = self._own
         if own is None:
             own = self._own = self._new_directory(root, self._starts())
+            self._catch_up(own)
         if self._incomplete:
             self._complete(own)
         if own.append(resource, scope, span, self.limits.segment_bytes):
-            size, trimmed = trim(root, self._held(), self.limits.max_bytes)
-            self._note_size(root, size, trimmed=trimmed)
+            self._trim(root)
+        if own.writer is not None and own.writer.sync_error is not None:
+            self._notices.sync_refused(own.writer.sync_error)
         if self._notices.disk_failed:
             self._notices.disk_took(root, self.tally[IN_MEMORY])
 
@@ -263,7 +308,37 @@ class Spool:
             if destination not in own.cursors:
                 backlog = self.memory.backlogs[destination]
                 own.add_destination(destination, backlog.mark, backlog.dropped_before)
+        self._catch_up(own)
         self._incomplete = False
+
+    def _catch_up(self, own: ProcessSpool) -> None:
+        """Enter what was sent from memory while the accounts were begun."""
+        for destination, backlog in self.memory.backlogs.items():
+            cursor = own.cursors.get(destination)
+            if cursor is not None and cursor.memory.ordinal < backlog.mark.ordinal:
+                self._keep_memory_mark(destination, backlog.mark)
+
+    @property
+    def expired(self) -> int:
+        """How many spans that this process has stored went at the limit of size, before they had arrived everywhere."""
+        return self._expired + self.memory.expired
+
+    def _look_at_size(self, root: Path) -> None:
+        """Keep to the limit also where no process stores enough to reach it by itself."""
+        if self._trim_due and self._own is not None:
+            self._trim_due = False
+            self._trim(root)
+        elif self._notices.near_limit:
+            self._note_size(root, size_of(root), trimmed=False)
+
+    def _trim(self, root: Path) -> None:
+        if self._trimming.acquire(blocking=False):
+            try:
+                trimmed = trim(root, self._own, self.adoption.held, self.limits.max_bytes)
+                self._expired += trimmed.expired
+                self._note_size(root, trimmed.size, trimmed=trimmed.any)
+            finally:
+                self._trimming.release()
 
     def _new_directory(self, root: Path, starts: dict[str, Start]) -> ProcessSpool:
         open_root(root)
@@ -286,6 +361,10 @@ class Spool:
         marks = [cursor.mark.ordinal for cursor in own.cursors.values()] if own is not None else []
         pending = own.next_ordinal - min(marks) if own is not None and marks else 0
         self._notices.filled(root, size, self.limits.max_bytes, pending, trimmed=trimmed)
+
+    def _taken_over(self, destination: str, *, left_by_us: bool) -> list[ProcessSpool]:
+        held = self.adoption.with_cursor(destination)
+        return [spool for spool in held if (spool.path in self._former) is left_by_us]
 
     def _held(self) -> list[ProcessSpool]:
         return [*([self._own] if self._own is not None else []), *self.adoption.held]

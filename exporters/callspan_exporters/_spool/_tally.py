@@ -5,7 +5,7 @@ import struct
 from pathlib import Path
 from typing import Final
 
-from callspan_exporters._spool._directory import open_private
+from callspan_exporters._spool._directory import open_private, passed_over
 
 FILE: Final = "tally"
 _NUMBER: Final = struct.Struct("<Q")
@@ -70,10 +70,13 @@ class Tally:
 
 
 def read_tally(directory: Path) -> dict[str, int]:
-    """Return a process's numbers, zeros where there is no file or it is cut off."""
-    try:
+    """Return a process's numbers, zeros where there is no file or it is cut off.
+
+    Raises:
+        OSError: they cannot be read for now.
+    """
+    data = b""
+    with passed_over():
         data = (directory / FILE).read_bytes()
-    except OSError:
-        data = b""
     data = data.ljust(len(_PLACES) * _NUMBER.size, b"\0")
     return {name: _NUMBER.unpack_from(data, place * _NUMBER.size)[0] for place, name in enumerate(_PLACES)}
