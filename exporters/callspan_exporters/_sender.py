@@ -186,9 +186,12 @@ class Sender:
             if flush is not None:
                 flush.finish(delivered=False)
 
+    def _is_over(self, flush: Flush | None) -> bool:
+        return self._stop.is_set() or (flush is not None and time.monotonic() >= flush.deadline)
+
     def _try_again(self, flush: Flush) -> bool:
         """Wait for another attempt within a flush, where one may help."""
-        if self._stop.is_set() or not self.troubles.reached or self.troubles.failures > flush.patience:
+        if self._is_over(flush) or not self.troubles.reached or self.troubles.failures > flush.patience:
             return False
         delay_s = self._backoff.retry_at - time.monotonic()
         if delay_s > flush.deadline - time.monotonic():
@@ -253,7 +256,7 @@ class Sender:
         """
         parts = deque([batch])
         while parts:
-            if self._stop.is_set() or (flush is not None and time.monotonic() >= flush.deadline):
+            if self._is_over(flush):
                 return False
             part = parts.popleft()
             outcome = self._attempt(part)

@@ -162,7 +162,7 @@ def test_an_exporter_that_cannot_be_shut_down_raises_nothing(caplog):
     """The application's exit is not hurt; what went wrong is said, without keys."""
     SpanExporterDestination(Exporter(ValueError("not at https://u:p@h/")), name="mine").shutdown(1.0)
     assert "exporter mine was not shut down: not at https://h/" in caplog.text
-    SpanExporterDestination(type("Bare", (), {"export": print})()).shutdown()
+    SpanExporterDestination(type("Bare", (), {"export": print})()).shutdown(1.0)
     assert "Bare was not shut down" in caplog.text
 
 
