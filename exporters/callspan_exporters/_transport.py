@@ -91,7 +91,11 @@ class HttpTransport:
         self._client = httpx.Client(headers={**fixed, **headers}, verify=verify, follow_redirects=False)
 
     def send(self, spans: Sequence[EncodedSpan], timeout_s: float) -> Outcome:
-        """Post one batch. ``timeout_s`` bounds the whole of it but the name lookup."""
+        """Post one batch.
+
+        ``timeout_s`` bounds the connecting, each write and read, and the body as a whole: who sends headers byte by
+        byte can take longer, in a thread that nobody waits for beyond a flush's time.
+        """
         deadline = time.monotonic() + timeout_s
         try:
             body = frame_request(spans)

@@ -1,5 +1,6 @@
 """``callspan drain`` and ``callspan status``, as a cron line, an init container, a sidecar and a person run them."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any, Final
 import pytest
 
 from end_to_end.test_delivery import names, pointed_at, received, source
-from loopback.otlp_receiver import OtlpReceiver, RefuseSpans, Status
+from loopback.otlp_receiver import Accept, Delay, OtlpReceiver, RefuseSpans, Status
 from loopback.processes import environment, run_python
 
 COMMAND: Final = Path(sys.executable).with_name("callspan")
@@ -110,6 +111,36 @@ def test_drain_watches_until_it_is_told_to_stop(otlp_receiver: OtlpReceiver, num
     assert process.returncode == 0
     assert out.startswith("7 spans sent to otlp http://")
     assert received(otlp_receiver) == names(3, "first") + names(4, "second")
+
+
+def test_drain_is_not_held_up_when_it_is_told_twice(otlp_receiver: OtlpReceiver) -> None:
+    """Once to send what is left and end, and once more to leave that."""
+    die(otlp_receiver, 3)
+    otlp_receiver.default = Status(503)
+    with subprocess.Popen([COMMAND, "drain", "--watch"], env=environment(pointed_at(otlp_receiver))) as process:
+        assert otlp_receiver.wait_for_requests(1, timeout=20)
+        for _ in range(100):
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+                break
+    assert process.returncode == 1
+
+
+def test_drain_leaves_what_an_answer_did_not_come_for_in_time(otlp_receiver: OtlpReceiver) -> None:
+    """Where it ends while a request is on its way, the spans behind that one stay, each once."""
+    die(otlp_receiver, 300)
+    otlp_receiver.default = Delay(1.0)
+    env = {**pointed_at(otlp_receiver), "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "20"}
+    for _ in range(3):
+        assert callspan("drain", "--timeout", "1.5", env=env).returncode == 1
+    (account,) = status()["destinations"]
+    assert (account["offered"], account["expired"], account["dropped"]) == (300, 0, 0)
+    otlp_receiver.default = Accept()
+    assert callspan("drain", env=env).returncode == 0
+    assert received(otlp_receiver).keys() == names(300, "dead").keys()
+    (account,) = status()["destinations"]
+    assert (account["delivered"], account["pending"]) == (300, 0)
 
 
 def test_status_tells_why_spans_were_rejected(otlp_receiver: OtlpReceiver) -> None:

@@ -122,6 +122,7 @@ class World:
     def adopt(self, process: Process) -> None:
         """A process looks for what dead ones left."""
         self._do(process, process.spool.adopt)
+        self.check()  # it may also have kept the spool to its limit
 
     def backlogs(self, process: Process, destination: str) -> list[Backlog]:
         """Return where spans wait."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -21,6 +22,7 @@ from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 from callspan_exporters import DurableSpanProcessor, OTLPDestination, SpanExporterDestination
 from callspan_exporters._spool import AFTER_SHUTDOWN, read_accounts
 from loopback.otlp_receiver import Delay, Hang, OtlpReceiver, Status
+from loopback.processes import run_python
 
 Make = Callable[..., tuple[TracerProvider, DurableSpanProcessor]]
 
@@ -205,6 +207,61 @@ def test_nothing_is_exported_after_shutdown(make: Make, otlp_receiver: OtlpRecei
     assert len(otlp_receiver.requests) == requests
     (account,) = read_accounts(spool_dir)
     assert (account.offered, account.delivered, account.pending) == (603, 3, 600)
+
+
+def test_an_exporter_that_takes_its_time(make: Make) -> None:
+    """To flush or to shut down: nobody waits for it longer than they said, and its own requests are no spans."""
+    suppressed: list[bool] = []
+
+    class Slow(InMemorySpanExporter):
+        def force_flush(self, timeout_millis: int = 30_000) -> bool:
+            suppressed.append(not is_instrumentation_enabled())
+            time.sleep(2)
+            return True
+
+        def shutdown(self) -> None:
+            self.force_flush()
+
+    provider, processor = make(Slow())
+    end_spans(provider, 1)
+    started = time.monotonic()
+    assert not processor.force_flush(200)
+    processor.shutdown(200)
+    assert time.monotonic() - started < 1.5
+    assert suppressed == [True, True]
+
+
+def test_a_shutdown_in_the_middle_of_a_shutdown() -> None:
+    """By a signal handler of the application's, which the same thread runs: neither waits for the other."""
+    done = run_python(
+        """
+        import signal, sys, threading, time
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+        from callspan_exporters import DurableSpanProcessor
+
+        class Hanging(SpanExporter):
+            def export(self, spans):
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+                time.sleep(60)
+
+        def stop(*_):
+            provider.shutdown()
+            print("stopped", flush=True)
+            sys.exit(0)
+
+        provider = TracerProvider()
+        provider.add_span_processor(DurableSpanProcessor(Hanging(), exit_budget=2))
+        signal.signal(signal.SIGTERM, stop)
+        provider.get_tracer("app").start_span("x").end()
+        started = time.monotonic()
+        try:
+            provider.shutdown()
+        finally:
+            print(time.monotonic() - started < 2, flush=True)
+        """
+    )
+    assert done.stdout.split() == ["stopped", "True"]
 
 
 def test_what_ends_after_shutdown_without_a_disk_is_counted(make: Make, otlp_receiver: OtlpReceiver) -> None:

@@ -105,6 +105,19 @@ def test_an_outage_exports_nothing(metered: Metered, otlp_receiver: OtlpReceiver
     assert (figures[EXPORTED, ""], figures[DURATION, ""]) == (5, 1)
 
 
+@pytest.mark.parametrize("limit", [{"spool": False, "max_queue_size": 100}, {"spool_max_bytes": 20_000}], ids=str)
+def test_what_went_at_the_limit(otlp_receiver: OtlpReceiver, limit: dict[str, Any]) -> None:
+    """It is no success: the queue was full, as the conventions call that."""
+    otlp_receiver.default = Status(503)
+    metered = Metered(otlp_receiver, max_export_batch_size=50, **limit)
+    metered.end_spans(2000)
+    figures = metered.read()
+    full = figures[PROCESSED, semconv.ERROR_TYPE_QUEUE_FULL]
+    assert full > 0
+    assert (figures[PROCESSED, ""], figures[QUEUED, ""]) == (0, 2000 - full)
+    metered.processor.shutdown(0)
+
+
 def test_what_is_on_its_way(otlp_receiver: OtlpReceiver, metered: Metered) -> None:
     """Spans in a request that has no answer yet are in flight."""
     otlp_receiver.default = Hang(5.0)

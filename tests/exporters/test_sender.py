@@ -219,6 +219,70 @@ def test_a_hanging_request_does_not_hold_a_flush_up(rig: Callable[..., Rig]) -> 
     assert one.flush()
 
 
+def test_nothing_is_sent_once_it_has_stopped(rig: Callable[..., Rig]) -> None:
+    """Not even what is left of a batch that is being bisected, nor when it was stopped while it waited."""
+    answering = threading.Event()
+
+    def slow(batch: Sequence[bytes]) -> Outcome:
+        answering.set()
+        time.sleep(0.3)
+        return DELIVERED if len(batch) < 4 else Outcome(Verdict.TOO_LARGE)
+
+    backend = Backend(slow)
+    one = rig(backend)
+    spans = one.store(25)
+    one.sender.wake()
+    assert answering.wait(5)
+    assert one.sender.stop(5.0)
+    assert backend.requests == [spans[:10]]
+    idle = rig(Backend())
+    idle.store(5)
+    assert idle.sender.stop(5.0)
+    assert idle.spool.memory.backlogs["backend"].pending == 5
+
+
+@pytest.mark.parametrize("start", [True, False], ids=["by its thread", "by who flushes"])
+def test_a_flush_ends_in_the_middle_of_a_backlog(rig: Callable[..., Rig], start: bool) -> None:
+    """When its time is over, however many batches wait and however fast they go."""
+
+    def slow(_: Sequence[bytes]) -> Outcome:
+        time.sleep(0.05)
+        return DELIVERED
+
+    one = rig(Backend(slow), start=start)
+    one.store(1000)
+    started = time.monotonic()
+    flush = one.sender.flush(everything=True, timeout_s=0.3)
+    assert not flush.wait(started + 5)
+    assert time.monotonic() - started < 2
+
+
+def test_one_that_follows_another_waits_for_its_answer(rig: Callable[..., Rig]) -> None:
+    """Which may be to the same spans: they would be sent twice."""
+    answering, answer = threading.Event(), threading.Event()
+
+    def waiting(_: Sequence[bytes]) -> Outcome:
+        answering.set()
+        answer.wait(5)
+        return DELIVERED
+
+    first = rig(Backend(waiting))
+    spans = first.store(5)
+    first.sender.wake()
+    assert answering.wait(5)
+    assert not first.sender.stop(0.05)
+    backend = Backend()
+    second = Sender(backend, first.spool, BatchSettings(), backend, ExporterMetrics({}))
+    second.follow(first.sender)
+    second.start()
+    flush = second.flush(everything=False, timeout_s=5.0)
+    assert not flush.wait(time.monotonic() + 0.2)
+    answer.set()
+    assert flush.wait(time.monotonic() + 5)
+    assert second.stop(5.0)
+    assert (first.sender.delivered, backend.requests) == (len(spans), [])
+
+
 def test_what_goes_wrong_in_the_thread_does_not_end_it(rig: Callable[..., Rig]) -> None:
     """Not even what nobody has thought of."""
 

@@ -96,11 +96,12 @@ class Spool:
             # Left behind at the last look or before: by now no sender reads in them any more.
             self._close_abandoned()
             self.leave_removed_directory()
-            self._look_at_size(self.root)
             own = self._own
-            self.adoption.look(
-                self.root, self.destinations, own.path if own is not None else None, self.limits.max_age_s
-            )
+            with contextlib.suppress(OSError):  # for now: the next look finds what this one cannot open
+                self._look_at_size(self.root)
+                self.adoption.look(
+                    self.root, self.destinations, own.path if own is not None else None, self.limits.max_age_s
+                )
             held = {spool.path for spool in self._held()}
             for key in [key for key in list(self._backlogs) if key[0] not in held]:
                 self._backlogs.pop(key).close()
