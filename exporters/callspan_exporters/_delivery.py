@@ -1,6 +1,7 @@
 """The spool and the senders of one process, from the first span to the last line at exit."""
 
 import contextlib
+import functools
 import os
 import sys
 import threading
@@ -175,7 +176,9 @@ class Delivery:
         deadline = time.monotonic() + timeout_s
         delivered = self._flush(deadline, everything=False)
         for sender in self._senders:
-            delivered = sender.destination.force_flush(max(0.0, deadline - time.monotonic())) and delivered
+            left_s = max(0.0, deadline - time.monotonic())
+            flush = functools.partial(sender.destination.force_flush, left_s)
+            delivered = sender.ask(flush, left_s) and delivered
         return delivered
 
     def flush_everything(self, stop: threading.Event, deadline: float) -> bool:
@@ -262,12 +265,14 @@ class Delivery:
         self._sent_by_shutdown = self.spool.stored - self._waiting() - self._expired_by_shutdown
         if self._talkative:
             self._say_what_is_kept()
-        stopped = [sender.stop(_PATIENCE_WITH_THREADS_S) for sender in self._senders]
+        stopped: list[bool] = []
+        for sender in self._senders:
+            left_s = max(_PATIENCE_WITH_EXPORTERS_S, deadline - time.monotonic())
+            patience_s = _PATIENCE_WITH_THREADS_S if sender.busy else left_s
+            stopped.append(sender.stop(patience_s, sender.destination.shutdown))
         # A thread that is still waiting for an answer may come back to the files; the kernel lets go of them.
         if all(stopped):
             self.spool.close()
-        for sender in self._senders:
-            sender.destination.shutdown(max(_PATIENCE_WITH_EXPORTERS_S, deadline - time.monotonic()))
 
     def after_fork_in_child(self) -> None:
         """Begin anew, with nothing of the parent's."""

@@ -1,7 +1,8 @@
-"""A request to send at once, and the answer to it."""
+"""What a sender is asked to do at once, and the answer to it."""
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 _MORE_ATTEMPTS: Final = 10
@@ -37,3 +38,26 @@ class Flush:
     def wait(self, deadline: float) -> bool:
         """Wait for the answer until a moment on the monotonic clock; no answer by then is a no."""
         return self._done.wait(max(0.0, deadline - time.monotonic())) and self._delivered
+
+
+class Errand:
+    """Something else that a sender's thread is to do, which may take longer than anybody waits for it."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        """Prepare.
+
+        Args:
+            work: does not raise. What it returns is the answer, where that is False.
+        """
+        self._work = work
+        self._done = threading.Event()
+        self._succeeded = False
+
+    def run(self) -> None:
+        """Do it, and answer."""
+        self._succeeded = self._work() is not False
+        self._done.set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait so many seconds for the answer; no answer by then is a no."""
+        return self._done.wait(max(0.0, timeout_s)) and self._succeeded

@@ -87,11 +87,8 @@ class Destination(Protocol):
         """Pass on at once what was sent and is held back on this side, ``timeout_s`` seconds at most. Never raises."""
         ...
 
-    def shutdown(self, timeout_s: float) -> None:
-        """Let go of what was not made by `connect`, in ``timeout_s`` seconds at most. Nothing is sent any more.
-
-        Never raises.
-        """
+    def shutdown(self) -> None:
+        """Let go of what was not made by `connect`. Nothing is sent any more. Never raises."""
         ...
 
 

@@ -1,17 +1,19 @@
 """Sends what waits for one destination: batch, send, split, back off, acknowledge."""
 
+import contextlib
 import logging
 import queue
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from callspan import semconv
 from callspan_exporters._backoff import Backoff
-from callspan_exporters._flush import Flush
+from callspan_exporters._flush import Errand, Flush
 from callspan_exporters._metrics import ExporterMetrics
 from callspan_exporters._outcome import Destination, Outcome, Sink, Transport, Verdict
 from callspan_exporters._settings import BatchSettings
@@ -81,20 +83,60 @@ class Sender:
         thread = self._thread
         if thread is not None and thread.is_alive():
             self._inbox.put(flush)
+            if self._stop.is_set():  # it may not look again
+                flush.finish(delivered=False)
         else:
             self._inline_until = flush.deadline
             with suppress_instrumentation():
                 self._serve(flush)
         return flush
 
-    def stop(self, timeout_s: float) -> bool:
-        """Stop the thread, and tell whether it did within ``timeout_s`` seconds."""
+    def ask(self, work: Callable[[], object], timeout_s: float) -> bool:
+        """Have something done where spans are sent, and wait for it so many seconds at most.
+
+        Args:
+            work: does not raise. What it returns is the answer, where that is False.
+            timeout_s: how long to wait, in seconds.
+
+        Returns:
+            The answer; False where there is none in time.
+        """
+        errand, thread = Errand(work), self._thread
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
+            self._inbox.put(errand)
+            return errand.wait(timeout_s)
+        try:
+            threading.Thread(target=self._run_apart, args=[errand], daemon=True).start()
+        except RuntimeError:  # the interpreter is about to end: what was never sent to holds nothing back
+            if self._transport is not None:
+                self._run_apart(errand)
+        return errand.wait(timeout_s)
+
+    def _run_apart(self, errand: Errand) -> None:
+        with suppress_instrumentation():
+            errand.run()
+
+    def stop(self, timeout_s: float, last: Callable[[], object] | None = None) -> bool:
+        """Stop the thread.
+
+        Args:
+            timeout_s: how long to wait for that, in seconds.
+            last: what is done when nothing is sent any more.
+
+        Returns:
+            Whether it has stopped.
+        """
         self._stop.set()
-        self._inbox.put(None)
         thread = self._thread
+        began = time.monotonic()
+        if last is not None and (thread is None or not thread.is_alive()):
+            self.ask(last, timeout_s)
+        elif last is not None:
+            self._inbox.put(Errand(last))
+        self._inbox.put(None)
         if thread is None or thread is threading.current_thread():
             return True
-        thread.join(timeout_s)
+        thread.join(max(0.0, timeout_s - (time.monotonic() - began)))
         if not thread.is_alive() and self._transport is not None:
             self._transport.close()
             self._transport = None
@@ -117,6 +159,11 @@ class Sender:
         return self._metrics.delivered
 
     @property
+    def busy(self) -> bool:
+        """Whether it waits for an answer."""
+        return self._metrics.in_flight > 0
+
+    @property
     def known_down(self) -> bool:
         """Whether the last attempt to send failed."""
         return self.troubles.failures > 0
@@ -132,7 +179,7 @@ class Sender:
         self.started = False
         self.troubles = Troubles(self.destination.identity)
         self._starting = threading.Lock()
-        self._inbox: queue.SimpleQueue[Flush | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Flush | Errand | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._backoff = Backoff()
@@ -147,11 +194,21 @@ class Sender:
             self._await_predecessor()
             while not self._stop.is_set():
                 flush = self._wait()
-                if self._stop.is_set():
-                    if flush is not None:
-                        flush.finish(delivered=False)
-                    return
-                self._serve(flush)
+                if not self._stop.is_set():
+                    self._serve(flush)
+                elif flush is not None:
+                    flush.finish(delivered=False)
+        self._turn_away()
+
+    def _turn_away(self) -> None:
+        """Answer those who wait for a flush that there will not be."""
+        with suppress_instrumentation(), contextlib.suppress(queue.Empty):
+            while True:
+                asked = self._inbox.get_nowait()
+                if isinstance(asked, Errand):
+                    asked.run()
+                elif asked is not None:
+                    asked.finish(delivered=False)
 
     def _await_predecessor(self) -> None:
         while self._predecessor is not None and self._predecessor.is_alive() and not self._stop.is_set():
@@ -163,11 +220,13 @@ class Sender:
         until = max(time.monotonic() + self._settings.schedule_delay_s, self._backoff.retry_at)
         while not self._stop.is_set():
             try:
-                flush = self._inbox.get(timeout=max(0.0, until - time.monotonic()))
+                asked = self._inbox.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
                 return None
-            if flush is not None or not self._backoff.waiting:
-                return flush
+            if isinstance(asked, Errand):
+                asked.run()
+            elif asked is not None or not self._backoff.waiting:
+                return asked
         return None
 
     def _serve(self, flush: Flush | None) -> None:

@@ -96,7 +96,7 @@ class OTLPDestination:
         """Do nothing: what was acknowledged has arrived."""
         return True
 
-    def shutdown(self, timeout_s: float) -> None:
+    def shutdown(self) -> None:
         """Do nothing: connections are the transport's."""
 
     def connect(self) -> Transport:

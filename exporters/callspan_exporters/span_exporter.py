@@ -5,12 +5,10 @@ import hashlib
 import logging
 import re
 import sys
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
-from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
@@ -85,37 +83,20 @@ class SpanExporterDestination:
         """Have the exporter send what it may hold back itself. Never raises.
 
         Returns:
-            Whether it did, as far as it says, in time.
+            Whether it did, as far as it says.
         """
-        return self._ask("flushed", lambda: self._exporter.force_flush(int(timeout_s * 1000)) is not False, timeout_s)
-
-    def shutdown(self, timeout_s: float) -> None:
-        """Shut the exporter down, which goes on at it where it takes longer. For when no more spans will come."""
-        self._ask("shut down", lambda: self._exporter.shutdown() is None, timeout_s)
-
-    def _ask(self, what: str, ask: Callable[[], bool], timeout_s: float) -> bool:
-        """Have the exporter do something, which whoever asks does not wait for longer than it may take.
-
-        Returns:
-            Whether it did, in time.
-        """
-        answers: list[bool] = []
-
-        def run() -> None:
-            try:
-                with suppress_instrumentation():
-                    answers.append(ask())
-            except Exception as error:  # noqa: BLE001  somebody else's exporter may raise anything
-                _logger.warning("%s was not %s: %s", self._identity, what, _without_secrets(described(error)))
-
-        thread = threading.Thread(target=run, name=f"callspan {self._identity}", daemon=True)
         try:
-            thread.start()
-        except RuntimeError:  # the interpreter is about to end
-            run()
-        else:
-            thread.join(timeout_s)
-        return answers == [True]
+            return self._exporter.force_flush(int(timeout_s * 1000)) is not False
+        except Exception as error:  # noqa: BLE001  somebody else's exporter may raise anything
+            _logger.warning("%s was not flushed: %s", self._identity, _without_secrets(described(error)))
+            return False
+
+    def shutdown(self) -> None:
+        """Shut the exporter down. For when no more spans will come; never raises."""
+        try:
+            self._exporter.shutdown()
+        except Exception as error:  # noqa: BLE001  as above
+            _logger.warning("%s was not shut down: %s", self._identity, _without_secrets(described(error)))
 
 
 def as_destination(exporter: "SpanExporter | Destination") -> Destination:

@@ -68,7 +68,7 @@ class Gate:
     def force_flush(self, timeout_s: float) -> bool:
         return True
 
-    def shutdown(self, timeout_s: float) -> None:
+    def shutdown(self) -> None:
         pass
 
 

@@ -100,7 +100,7 @@ class Nowhere:
     def force_flush(self, timeout_s: float) -> bool:
         return True
 
-    def shutdown(self, timeout_s: float) -> None:
+    def shutdown(self) -> None:
         pass
 
 

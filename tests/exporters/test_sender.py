@@ -54,7 +54,7 @@ class Backend:
     def force_flush(self, timeout_s: float) -> bool:
         return True
 
-    def shutdown(self, timeout_s: float) -> None:
+    def shutdown(self) -> None:
         pass
 
     def refused(self, destination: str, span: EncodedSpan, reason: str) -> None:
@@ -239,6 +239,28 @@ def test_nothing_is_sent_once_it_has_stopped(rig: Callable[..., Rig]) -> None:
     idle.store(5)
     assert idle.sender.stop(5.0)
     assert idle.spool.memory.backlogs["backend"].pending == 5
+
+
+def test_who_waits_for_a_flush_is_told_that_it_has_stopped(rig: Callable[..., Rig]) -> None:
+    """Nobody waits out their time for an answer that will not come."""
+    answering, answer = threading.Event(), threading.Event()
+
+    def waiting(_: Sequence[bytes]) -> Outcome:
+        answering.set()
+        answer.wait(10)
+        return DELIVERED
+
+    one = rig(Backend(waiting))
+    one.store(5)
+    one.sender.wake()
+    assert answering.wait(5)
+    flushes = [one.sender.flush(everything=False, timeout_s=30.0) for _ in range(3)]
+    assert not one.sender.stop(0.05)
+    flushes.append(one.sender.flush(everything=False, timeout_s=30.0))
+    answer.set()
+    started = time.monotonic()
+    assert not any(flush.wait(started + 30) for flush in flushes)
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("start", [True, False], ids=["by its thread", "by who flushes"])

@@ -146,7 +146,7 @@ def test_closing_a_connection_leaves_the_exporter_open():
     exporter = InMemorySpanExporter()
     destination = SpanExporterDestination(exporter)
     assert [send(destination).verdict for _ in range(2)] == [Verdict.DELIVERED] * 2
-    destination.shutdown(1.0)
+    destination.shutdown()
     assert send(destination).verdict is Verdict.RETRY
 
 
@@ -160,9 +160,9 @@ def test_a_flush_says_whether_the_exporter_flushed(answer, flushed):
 
 def test_an_exporter_that_cannot_be_shut_down_raises_nothing(caplog):
     """The application's exit is not hurt; what went wrong is said, without keys."""
-    SpanExporterDestination(Exporter(ValueError("not at https://u:p@h/")), name="mine").shutdown(1.0)
+    SpanExporterDestination(Exporter(ValueError("not at https://u:p@h/")), name="mine").shutdown()
     assert "exporter mine was not shut down: not at https://h/" in caplog.text
-    SpanExporterDestination(type("Bare", (), {"export": print})()).shutdown(1.0)
+    SpanExporterDestination(type("Bare", (), {"export": print})()).shutdown()
     assert "Bare was not shut down" in caplog.text
 
 

@@ -87,6 +87,91 @@ def test_adopting_without_descriptors(tmp_path: Path, few_descriptors: Callable[
     assert accounts(root) == {A: (40, 40, 0, 0, 0), B: (40, 40, 0, 0, 0)}
 
 
+def test_no_descriptors_at_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each span is stored once, though what keeps to the limit cannot look."""
+    root = tmp_path / "spool"
+    spool = Spool(root, Limits(max_bytes=5000, segment_bytes=1000), [A])
+    really_iterate = Path.iterdir
+
+    def iterdir(path: Path) -> Any:
+        if path == root:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return really_iterate(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", iterdir)
+        fill(spool, 100)
+    assert not spool.memory.next_ordinal
+    spool.adopt()
+    assert sum(path.stat().st_size for path in root.rglob("*.segment")) <= 5000
+    (account,) = read_accounts(root)
+    assert (account.offered, account.accepted) == (100, 100)
+
+
+def test_a_segment_that_can_never_be_opened(tmp_path: Path) -> None:
+    """It is damaged, and holds up nothing behind it."""
+    root = tmp_path / "spool"
+    dead = [Spool(root, SMALL, [A]) for _ in range(2)]
+    content = [fill(spool, 40, str(number)) for number, spool in enumerate(dead)]
+    for spool in dead:
+        left_by_a_dead_process(spool)
+    first = sorted(process_directories(root)[0].glob("*.segment"))[2]
+    first.unlink()
+    first.symlink_to("/dev/null")
+    heir = Spool(root, SMALL, [A])
+    heir.adopt()
+    sent = [drain(backlog) for backlog in heir.adopted_backlogs(A)]
+    assert sent[1] == content[1]
+    assert 20 < len(sent[0]) < 40
+    heir.close()
+    assert accounts(root) == {A: (80, 40 + len(sent[0]), 0, 40 - len(sent[0]), 0)}
+
+
+def test_a_fork_while_the_limit_is_kept(tmp_path: Path) -> None:
+    """The child does not hold what the parent has let go of: the dead one's directory would seem to live."""
+    root = tmp_path / "spool"
+    dead = Spool(root, Limits(segment_bytes=3 << 20), [B])
+    for _ in range(40_000):
+        dead.append(b"resource", b"scope", b"." * 100)
+    left_by_a_dead_process(dead)
+    done = run_python(
+        """
+        import os, sys, threading, time
+        from pathlib import Path
+        from callspan_exporters._spool import Limits, Spool
+        from callspan_exporters._spool._directory import is_live
+
+        root, dead = map(Path, sys.argv[1:])
+        spool = Spool(root, Limits(max_bytes=4 << 20), ["other"])
+        spool.append(b"r", b"s", b"span")
+        os.register_at_fork(
+            before=spool.before_fork,
+            after_in_parent=spool.after_fork_in_parent,
+            after_in_child=spool.after_fork_in_child,
+        )
+
+        def held():
+            files = Path("/proc/self/fd").iterdir()
+            return any(os.path.realpath(file) == str(dead / "lock") for file in files)
+
+        sys.setswitchinterval(1e-5)
+        keeping = threading.Thread(target=spool.adopt)
+        keeping.start()
+        while keeping.is_alive() and not held():
+            pass
+        print("in the midst" if keeping.is_alive() else "too late")
+        if (child := os.fork()) == 0:
+            time.sleep(60)
+            os._exit(0)
+        keeping.join()
+        print("held" if is_live(dead) else "free")
+        os.kill(child, 9)
+        """,
+        arguments=[str(root), str(process_directories(root)[0])],
+    )
+    assert done.stdout.split("\n")[1] == "free"
+
+
 def test_a_ledger_that_cannot_be_opened_for_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was entered in it stays."""
     root = tmp_path / "spool"

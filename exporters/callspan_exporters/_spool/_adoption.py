@@ -25,7 +25,7 @@ from callspan_exporters._spool._process_spool import ProcessSpool
 
 _logger = logging.getLogger(__name__)
 
-_FORK_PATIENCE_S: Final = 1.0
+FORK_PATIENCE_S: Final = 1.0
 # Each takes a few file descriptors, which the application has other uses for.
 _MAX_HELD: Final = 16
 
@@ -82,7 +82,7 @@ class Adoption:
 
     def before_fork(self) -> None:
         """Let no thread be in the middle of taking a lock that the child would keep without knowing."""
-        self._fork_waited = self._lock.acquire(timeout=_FORK_PATIENCE_S)
+        self._fork_waited = self._lock.acquire(timeout=FORK_PATIENCE_S)
 
     def after_fork_in_parent(self) -> None:
         """Go on."""

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import struct
+import threading
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,7 +79,7 @@ class Start:
 
 
 class Cursor:
-    """A destination's marks in the directory of one process. One thread at a time moves them."""
+    """A destination's marks in the directory of one process."""
 
     def __init__(self, path: Path, destination: str, start: Start, descriptor: int) -> None:
         self.path = path
@@ -87,7 +88,12 @@ class Cursor:
         self.memory = start.memory
         self.dropped_before = start.dropped
         self._descriptor = descriptor
-        self._written: tuple[int, int] = (start.disk.sequence, start.memory.sequence)
+        self._written: dict[tuple[int, int], int] = {
+            _DISK_PLACES: start.disk.sequence,
+            _MEMORY_PLACES: start.memory.sequence,
+        }
+        # Its sender moves it, and who stores a span after an outage of the disk, maybe in a signal handler.
+        self._moving = threading.RLock()
 
     def move(self, mark: Mark) -> None:
         """Put the mark of what is on disk elsewhere. The new one is in the file whole, or the old one is.
@@ -95,14 +101,13 @@ class Cursor:
         Raises:
             OSError: it cannot be written; this process keeps the new one.
         """
-        on_disk, in_memory = self._written
-        mark = replace(mark, sequence=on_disk + 1)
-        try:
-            # Before anybody sees it: who finds all settled removes the spans, and goes by the file for the account.
-            self._put(mark, _DISK_PLACES)
-            self._written = (mark.sequence, in_memory)
-        finally:
-            self.mark = mark
+        with self._moving:
+            mark = replace(mark, sequence=self._written[_DISK_PLACES] + 1)
+            try:
+                # Before anybody sees it: who finds all settled removes the spans, and goes by the file for the account.
+                self._put(mark, _DISK_PLACES)
+            finally:
+                self.mark = mark
 
     def move_memory(self, mark: Mark) -> None:
         """Do the same for what was kept in memory.
@@ -110,13 +115,22 @@ class Cursor:
         Raises:
             OSError: it cannot be written; this process keeps the new one.
         """
-        on_disk, in_memory = self._written
-        mark = replace(mark, sequence=in_memory + 1)
-        try:
-            self._put(mark, _MEMORY_PLACES)
-            self._written = (on_disk, mark.sequence)
-        finally:
-            self.memory = mark
+        with self._moving:
+            mark = replace(mark, sequence=self._written[_MEMORY_PLACES] + 1)
+            try:
+                self._put(mark, _MEMORY_PLACES)
+            finally:
+                self.memory = mark
+
+    def advance_memory(self, mark: Mark) -> None:
+        """Do so, unless a later one is there.
+
+        Raises:
+            OSError: it cannot be written; this process keeps the new one.
+        """
+        with self._moving:
+            if mark.ordinal > self.memory.ordinal:
+                self.move_memory(mark)
 
     def save(self) -> None:
         """Write what could not be written when it was moved.
@@ -124,10 +138,10 @@ class Cursor:
         Raises:
             OSError: it still cannot.
         """
-        if (self.mark.sequence, self.memory.sequence) != self._written:
-            self._put(self.mark, _DISK_PLACES)
-            self._put(self.memory, _MEMORY_PLACES)
-            self._written = (self.mark.sequence, self.memory.sequence)
+        with self._moving:
+            for mark, places in ((self.mark, _DISK_PLACES), (self.memory, _MEMORY_PLACES)):
+                if mark.sequence != self._written[places]:
+                    self._put(mark, places)
 
     def close(self) -> None:
         """Close the file. A sender that still moves the mark fails then, instead of writing to another file."""
@@ -158,6 +172,7 @@ class Cursor:
     def _put(self, mark: Mark, places: tuple[int, int]) -> None:
         # In the place of the older one, also where the write before this one failed: the newer is whole.
         os.pwrite(self._descriptor, _pack(mark), places[mark.sequence % 2])
+        self._written[places] = mark.sequence
 
 
 def file_name(destination: str) -> str:

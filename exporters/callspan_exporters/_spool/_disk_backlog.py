@@ -1,10 +1,12 @@
 """What waits on disk for one destination, segment after segment."""
 
 import contextlib
+import os
 from dataclasses import replace
+from pathlib import Path
 
 from callspan_exporters._spool._cursor import Cursor, Mark
-from callspan_exporters._spool._directory import segment_path
+from callspan_exporters._spool._directory import passed_over, segment_path
 from callspan_exporters._spool._process_spool import ProcessSpool
 from callspan_exporters._spool._segment import SegmentReader, StoredSpan, first_ordinal
 
@@ -17,6 +19,7 @@ class DiskBacklog:
         self._cursor = cursor
         self._reader: SegmentReader | None = None
         self._reading = -1
+        self._gone = False
         self._closed = False
 
     @property
@@ -86,22 +89,24 @@ class DiskBacklog:
             return []
         batch: list[StoredSpan] = []
         size = 0
-        for span in reader.spans(mark.offset, reader.file_size):
-            size += len(span.encoded.span)
-            if batch and size > max_bytes:
-                break
-            if span.ordinal >= mark.ordinal:
-                batch.append(span)
-            if len(batch) >= max_spans:
-                break
+        with passed_over():  # what the disk cannot read is damaged
+            for span in reader.spans(mark.offset, reader.file_size):
+                size += len(span.encoded.span)
+                if batch and size > max_bytes:
+                    break
+                if span.ordinal >= mark.ordinal:
+                    batch.append(span)
+                if len(batch) >= max_spans:
+                    break
         return batch
 
     def _open(self, number: int) -> SegmentReader | None:
         if self._reading != number:
             self._close_reader()
+            path = segment_path(self.spool.path, number)
+            self._reader = _opened(path)
             # Only once it is known: where descriptors are short for a moment, it is not gone.
-            with contextlib.suppress(FileNotFoundError):
-                self._reader = SegmentReader.open(segment_path(self.spool.path, number))
+            self._gone = self._reader is None and not os.path.lexists(path)
             self._reading = number
         return self._reader
 
@@ -111,11 +116,13 @@ class DiskBacklog:
             return False
         mark = self._cursor.mark
         # They are numbered without a gap: the limit has made one, of this segment or of those after it.
-        removed = self._reader is None or (number is not None and number > mark.segment + 1)
+        removed = self._gone or (number is not None and number > mark.segment + 1)
+        first = None
         if number is not None:
-            try:
-                first = first_ordinal(segment_path(self.spool.path, number))
-            except FileNotFoundError:  # somebody removed it
+            path = segment_path(self.spool.path, number)
+            with passed_over():
+                first = first_ordinal(path)
+            if first is None and not os.path.lexists(path):  # somebody removed it
                 if self.spool.writer is not None:
                     return False
                 self.spool.drop_segment(number)
@@ -141,3 +148,9 @@ class DiskBacklog:
             self._cursor.move(mark)
         if mark.segment != self._reading or mark.ordinal >= self.end:
             self.spool.remove_passed()
+
+
+def _opened(path: Path) -> SegmentReader | None:
+    with passed_over():
+        return SegmentReader.open(path)
+    return None

@@ -289,6 +289,9 @@ class ProcessSpool:
         """Close all files, and thereby give the lock back. A forked child does no more than this."""
         self.abandoned = True
         self.stop_writing()
-        for cursor in self.cursors.values():
-            cursor.close()
-        os.close(self._lock)
+        # Once only: by then the number may be that of somebody else's file.
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            for cursor in self.cursors.values():
+                cursor.close()
+            os.close(lock)

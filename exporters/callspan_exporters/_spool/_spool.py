@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from callspan_exporters._spool import _ledger
-from callspan_exporters._spool._adoption import Adoption
+from callspan_exporters._spool._adoption import FORK_PATIENCE_S, Adoption
 from callspan_exporters._spool._backlog import Backlog
 from callspan_exporters._spool._cursor import Mark, Start
 from callspan_exporters._spool._directory import open_root
@@ -173,11 +173,14 @@ class Spool:
     def before_fork(self) -> None:
         """Let no other thread be in the middle of storing a span, or of taking a lock that the child would keep."""
         self.adoption.before_fork()
+        self._trimming_waited = self._trimming.acquire(timeout=FORK_PATIENCE_S)
         self._lock.acquire()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
         self._lock.release()
+        if self._trimming_waited:
+            self._trimming.release()
         self.adoption.after_fork_in_parent()
 
     def after_fork_in_child(self) -> None:
@@ -242,6 +245,7 @@ class Spool:
         self.memory = MemorySpool(0)
         self._trim_due = True
         self._trimming = threading.Lock()
+        self._trimming_waited = False
         self._expired = 0
         self._begin_anew()
 
@@ -297,6 +301,7 @@ class Spool:
         if self._incomplete:
             self._complete(own)
         if own.append(resource, scope, span, self.limits.segment_bytes):
+            self._trim_due = True
             self._trim(root)
         if own.writer is not None and own.writer.sync_error is not None:
             self._notices.sync_refused(own.writer.sync_error)
@@ -327,7 +332,6 @@ class Spool:
     def _look_at_size(self, root: Path) -> None:
         """Keep to the limit also where no process stores enough to reach it by itself."""
         if self._trim_due and self._own is not None:
-            self._trim_due = False
             self._trim(root)
         elif self._notices.near_limit:
             self._note_size(root, size_of(root), trimmed=False)
@@ -335,9 +339,12 @@ class Spool:
     def _trim(self, root: Path) -> None:
         if self._trimming.acquire(blocking=False):
             try:
-                trimmed = trim(root, self._own, self.adoption.held, self.limits.max_bytes)
-                self._expired += trimmed.expired
-                self._note_size(root, trimmed.size, trimmed=trimmed.any)
+                # The span is stored already: what goes wrong here is for the next look.
+                with contextlib.suppress(OSError):
+                    trimmed = trim(root, self._own, self.adoption.held, self.limits.max_bytes)
+                    self._trim_due = False
+                    self._expired += trimmed.expired
+                    self._note_size(root, trimmed.size, trimmed=trimmed.any)
             finally:
                 self._trimming.release()
 
@@ -355,7 +362,7 @@ class Spool:
         cursor = own.cursors.get(destination) if own is not None else None
         if cursor is not None:
             with contextlib.suppress(OSError):
-                cursor.move_memory(mark)
+                cursor.advance_memory(mark)
 
     def _note_size(self, root: Path, size: int, *, trimmed: bool) -> None:
         own = self._own
