@@ -1,9 +1,12 @@
 """What a sender is asked to do at once, and the answer to it."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import Final
+
+_logger = logging.getLogger(__name__)
 
 _MORE_ATTEMPTS: Final = 10
 
@@ -47,16 +50,25 @@ class Errand:
         """Prepare.
 
         Args:
-            work: does not raise. What it returns is the answer, where that is False.
+            work: somebody else's, maybe, and may raise. What it returns is the answer, where that is False.
         """
         self._work = work
         self._done = threading.Event()
         self._succeeded = False
 
     def run(self) -> None:
-        """Do it, and answer."""
-        self._succeeded = self._work() is not False
-        self._done.set()
+        """Do it, and answer. Never raises."""
+        try:
+            self._succeeded = self._work() is not False
+        except Exception:  # the thread must outlive whatever it meets
+            _logger.warning("A destination failed to flush or to shut down", exc_info=True)
+        finally:
+            self._done.set()
+
+    @property
+    def done(self) -> bool:
+        """Whether there is an answer."""
+        return self._done.is_set()
 
     def wait(self, timeout_s: float) -> bool:
         """Wait so many seconds for the answer; no answer by then is a no."""

@@ -95,22 +95,30 @@ class Sender:
         """Have something done where spans are sent, and wait for it so many seconds at most.
 
         Args:
-            work: does not raise. What it returns is the answer, where that is False.
+            work: what it returns is the answer, where that is False.
             timeout_s: how long to wait, in seconds.
 
         Returns:
             The answer; False where there is none in time.
         """
-        errand, thread = Errand(work), self._thread
-        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
-            self._inbox.put(errand)
-            return errand.wait(timeout_s)
+        errand = Errand(work)
+        if not self._has_taken(errand):
+            self._do_apart(errand)
+        return errand.wait(timeout_s)
+
+    def _has_taken(self, errand: Errand) -> bool:
+        thread = self._thread
+        if thread is None or not thread.is_alive() or thread is threading.current_thread():
+            return False
+        self._inbox.put(errand)
+        return True
+
+    def _do_apart(self, errand: Errand) -> None:
         try:
             threading.Thread(target=self._run_apart, args=[errand], daemon=True).start()
         except RuntimeError:  # the interpreter is about to end: what was never sent to holds nothing back
             if self._transport is not None:
                 self._run_apart(errand)
-        return errand.wait(timeout_s)
 
     def _run_apart(self, errand: Errand) -> None:
         with suppress_instrumentation():
@@ -127,20 +135,24 @@ class Sender:
             Whether it has stopped.
         """
         self._stop.set()
-        thread = self._thread
-        began = time.monotonic()
-        if last is not None and (thread is None or not thread.is_alive()):
-            self.ask(last, timeout_s)
-        elif last is not None:
-            self._inbox.put(Errand(last))
+        thread, deadline = self._thread, time.monotonic() + timeout_s
+        errand = Errand(last) if last is not None else None
+        if errand is not None:
+            self._has_taken(errand)
         self._inbox.put(None)
-        if thread is None or thread is threading.current_thread():
+        if thread is threading.current_thread():
             return True
-        thread.join(max(0.0, timeout_s - (time.monotonic() - began)))
-        if not thread.is_alive() and self._transport is not None:
+        if thread is not None:
+            thread.join(timeout_s)
+        stopped = thread is None or not thread.is_alive()
+        # There was no thread, or it had looked for the last time already.
+        if errand is not None and stopped and not errand.done:
+            self._do_apart(errand)
+            errand.wait(deadline - time.monotonic())
+        if thread is not None and stopped and self._transport is not None:
             self._transport.close()
             self._transport = None
-        return not thread.is_alive()
+        return stopped
 
     @property
     def pending(self) -> int:
