@@ -243,6 +243,7 @@ def test_a_shutdown_in_the_middle_of_a_shutdown() -> None:
 
         class Hanging(SpanExporter):
             def export(self, spans):
+                time.sleep(0.5)  # by then the main thread waits, and is woken by it
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
                 time.sleep(60)
 
@@ -252,14 +253,14 @@ def test_a_shutdown_in_the_middle_of_a_shutdown() -> None:
             sys.exit(0)
 
         provider = TracerProvider()
-        provider.add_span_processor(DurableSpanProcessor(Hanging(), exit_budget=2))
+        provider.add_span_processor(DurableSpanProcessor(Hanging(), exit_budget=4))
         signal.signal(signal.SIGTERM, stop)
         provider.get_tracer("app").start_span("x").end()
         started = time.monotonic()
         try:
             provider.shutdown()
         finally:
-            print(time.monotonic() - started < 2, flush=True)
+            print(time.monotonic() - started < 3, flush=True)
         """
     )
     assert done.stdout.split() == ["stopped", "True"]
