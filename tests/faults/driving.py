@@ -18,6 +18,11 @@ PYTHON: Final = sys.executable
 _FOREIGN: Final = ("OTEL_", "CALLSPAN_", "FAULTS_", "GUNICORN_", "PYTHONPATH")
 _LINE: Final = re.compile(r"^(.*);$", re.MULTILINE)
 
+# Programs inherit what is ignored, as of who was started in the background or by nohup.
+for _signal, _default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_signal) is signal.SIG_IGN:
+        signal.signal(_signal, _default)
+
 
 class Program:
     """A running program, with its children, in a process group of its own.
