@@ -39,11 +39,10 @@ def main() -> None:
 
 
 def _summary(both: list[tuple[Result, Result]]) -> str:
-    stock, callspan = zip(*both, strict=True)
-    lost = [result for result in stock if result.lost]
-    told = sum(result.reported == result.lost for result in lost)
     # What the collector refused for good is no loss.
-    ours = sum(result.lost > result.account.rejected for result in callspan)
+    lost = [stock for stock, callspan in both if stock.lost > callspan.account.rejected]
+    told = sum(result.reported == result.lost for result in lost)
+    ours = sum(callspan.lost > callspan.account.rejected for _, callspan in both)
     return (
         f"Of {len(both)} scenarios, the stock processor lost spans in {len(lost)}, and told how many in {told} of them;"
         f" callspan lost spans in {ours}."
