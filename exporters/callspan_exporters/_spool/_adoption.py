@@ -21,11 +21,10 @@ from callspan_exporters._spool._directory import (
     try_lock,
 )
 from callspan_exporters._spool._ledger import PATIENCE_S, retire
-from callspan_exporters._spool._process_spool import ProcessSpool
+from callspan_exporters._spool._process_spool import FORK_PATIENCE_S, ProcessSpool
 
 _logger = logging.getLogger(__name__)
 
-FORK_PATIENCE_S: Final = 1.0
 # Each takes a few file descriptors, which the application has other uses for.
 _MAX_HELD: Final = 16
 

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import re
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from callspan_exporters._spool._directory import (
     try_lock,
 )
 from callspan_exporters._spool._ledger import retire
-from callspan_exporters._spool._process_spool import ProcessSpool
+from callspan_exporters._spool._notices import Notices
+from callspan_exporters._spool._process_spool import FORK_PATIENCE_S, ProcessSpool
 from callspan_exporters.environment_variables import CALLSPAN_SPOOL_MAX_AGE, CALLSPAN_SPOOL_MAX_BYTES
 
 _logger = logging.getLogger(__name__)
@@ -83,6 +85,59 @@ def _quantity(variable: str, units: dict[str, int], default: float, meaning: str
 def size_of(root: Path) -> int:
     """Return what the segments in a spool take, in bytes."""
     return sum(sum(_sizes(directory).values()) for directory in process_directories(root))
+
+
+class SizeLimit:
+    """Keeps a spool to its limit of bytes, and says when it is near. By any thread, one at a time.
+
+    Attributes:
+        due: whether the next look is to keep to the limit.
+        expired: how many spans of this process went for it, which had not arrived everywhere.
+    """
+
+    def __init__(self, max_bytes: int, notices: Notices) -> None:
+        self.due = True
+        self.expired = 0
+        self._max_bytes = max_bytes
+        self._notices = notices
+        self._keeping = threading.Lock()
+        self._fork_waited = False
+
+    def look(self, root: Path, own: ProcessSpool | None, adopted: Iterable[ProcessSpool]) -> None:
+        """Keep to the limit also where no process stores enough to reach it by itself."""
+        if self.due and own is not None:
+            self.keep(root, own, adopted)
+        elif self._notices.near_limit:
+            self._note(root, own, size_of(root), trimmed=False)
+
+    def keep(self, root: Path, own: ProcessSpool, adopted: Iterable[ProcessSpool]) -> None:
+        """Remove the oldest segments beyond the limit. Does nothing while another thread is at it."""
+        self.due = True
+        if not self._keeping.acquire(blocking=False):
+            return
+        try:
+            # The span is stored already: what goes wrong here is for the next look.
+            with contextlib.suppress(OSError):
+                trimmed = trim(root, own, adopted, self._max_bytes)
+                self.due = False
+                self.expired += trimmed.expired
+                self._note(root, own, trimmed.size, trimmed=trimmed.any)
+        finally:
+            self._keeping.release()
+
+    def before_fork(self) -> None:
+        """Let no thread hold a dead process's lock that the child would keep without knowing."""
+        self._fork_waited = self._keeping.acquire(timeout=FORK_PATIENCE_S)
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        if self._fork_waited:
+            self._keeping.release()
+
+    def _note(self, root: Path, own: ProcessSpool | None, size: int, *, trimmed: bool) -> None:
+        marks = [cursor.mark.ordinal for cursor in list(own.cursors.values())] if own is not None else []
+        pending = own.next_ordinal - min(marks) if own is not None and marks else 0
+        self._notices.filled(root, size, self._max_bytes, pending, trimmed=trimmed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from callspan_exporters._spool import _cursor, _ledger
 from callspan_exporters._spool._account import beginning_of, last_ordinal
@@ -13,6 +14,9 @@ from callspan_exporters._spool._cursor import Cursor, Mark, Start, cursor_names
 from callspan_exporters._spool._directory import new_process_directory, remove, segment_numbers, segment_path, sync
 from callspan_exporters._spool._segment import SegmentReader, SegmentWriter, StoredSpan, first_ordinal
 from callspan_exporters._spool._tally import IN_MEMORY, Tally, read_tally
+
+FORK_PATIENCE_S: Final = 1.0
+"""How long a fork waits for a thread that is taking over, or giving back, a dead process's directory."""
 
 
 class ProcessSpool:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from callspan_exporters._spool import _ledger
-from callspan_exporters._spool._adoption import FORK_PATIENCE_S, Adoption
+from callspan_exporters._spool._adoption import Adoption
 from callspan_exporters._spool._backlog import Backlog
 from callspan_exporters._spool._cursor import Mark, Start
 from callspan_exporters._spool._directory import open_root
 from callspan_exporters._spool._disk_backlog import DiskBacklog
-from callspan_exporters._spool._limits import Limits, size_of, trim
+from callspan_exporters._spool._limits import Limits, SizeLimit
 from callspan_exporters._spool._memory import MemorySpool
 from callspan_exporters._spool._notices import Notices, forget_what_is_due, say_what_is_due
 from callspan_exporters._spool._process_spool import ProcessSpool
@@ -98,7 +98,7 @@ class Spool:
             self.leave_removed_directory()
             own = self._own
             with contextlib.suppress(OSError):  # for now: the next look finds what this one cannot open
-                self._look_at_size(self.root)
+                self._size.look(self.root, own, self.adoption.held)
                 self.adoption.look(
                     self.root, self.destinations, own.path if own is not None else None, self.limits.max_age_s
                 )
@@ -173,14 +173,13 @@ class Spool:
     def before_fork(self) -> None:
         """Let no other thread be in the middle of storing a span, or of taking a lock that the child would keep."""
         self.adoption.before_fork()
-        self._trimming_waited = self._trimming.acquire(timeout=FORK_PATIENCE_S)
+        self._size.before_fork()
         self._lock.acquire()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
         self._lock.release()
-        if self._trimming_waited:
-            self._trimming.release()
+        self._size.after_fork_in_parent()
         self.adoption.after_fork_in_parent()
 
     def after_fork_in_child(self) -> None:
@@ -243,16 +242,14 @@ class Spool:
         self.adoption = Adoption()
         self._former: set[Path] = set()
         self.memory = MemorySpool(0)
-        self._trim_due = True
-        self._trimming = threading.Lock()
-        self._trimming_waited = False
-        self._expired = 0
+        self._size = SizeLimit(self.limits.max_bytes, self._notices)
+        self._expired_in_memory = 0
         self._begin_anew()
 
     def _begin_anew(self) -> None:
         """Begin the numbers of a directory to come."""
-        self._trim_due = True
-        self._expired += self.memory.expired
+        self._size.due = True
+        self._expired_in_memory += self.memory.expired
         self.tally.close()
         self.tally = Tally()
         self.memory = MemorySpool(self.limits.memory_bytes, self.limits.memory_spans, self._keep_memory_mark)
@@ -301,8 +298,7 @@ class Spool:
         if self._incomplete:
             self._complete(own)
         if own.append(resource, scope, span, self.limits.segment_bytes):
-            self._trim_due = True
-            self._trim(root)
+            self._size.keep(root, own, self.adoption.held)
         if own.writer is not None and own.writer.sync_error is not None:
             self._notices.sync_refused(own.writer.sync_error)
         if self._notices.disk_failed:
@@ -327,26 +323,7 @@ class Spool:
     @property
     def expired(self) -> int:
         """How many spans that this process has stored went at the limit of size, before they had arrived everywhere."""
-        return self._expired + self.memory.expired
-
-    def _look_at_size(self, root: Path) -> None:
-        """Keep to the limit also where no process stores enough to reach it by itself."""
-        if self._trim_due and self._own is not None:
-            self._trim(root)
-        elif self._notices.near_limit:
-            self._note_size(root, size_of(root), trimmed=False)
-
-    def _trim(self, root: Path) -> None:
-        if self._trimming.acquire(blocking=False):
-            try:
-                # The span is stored already: what goes wrong here is for the next look.
-                with contextlib.suppress(OSError):
-                    trimmed = trim(root, self._own, self.adoption.held, self.limits.max_bytes)
-                    self._trim_due = False
-                    self._expired += trimmed.expired
-                    self._note_size(root, trimmed.size, trimmed=trimmed.any)
-            finally:
-                self._trimming.release()
+        return self._size.expired + self._expired_in_memory + self.memory.expired
 
     def _new_directory(self, root: Path, starts: dict[str, Start]) -> ProcessSpool:
         open_root(root)
@@ -363,12 +340,6 @@ class Spool:
         if cursor is not None:
             with contextlib.suppress(OSError):
                 cursor.advance_memory(mark)
-
-    def _note_size(self, root: Path, size: int, *, trimmed: bool) -> None:
-        own = self._own
-        marks = [cursor.mark.ordinal for cursor in own.cursors.values()] if own is not None else []
-        pending = own.next_ordinal - min(marks) if own is not None and marks else 0
-        self._notices.filled(root, size, self.limits.max_bytes, pending, trimmed=trimmed)
 
     def _taken_over(self, destination: str, *, left_by_us: bool) -> list[ProcessSpool]:
         held = self.adoption.with_cursor(destination)
