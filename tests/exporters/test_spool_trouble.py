@@ -115,9 +115,9 @@ def test_a_segment_that_can_never_be_opened(tmp_path: Path) -> None:
     content = [fill(spool, 40, str(number)) for number, spool in enumerate(dead)]
     for spool in dead:
         left_by_a_dead_process(spool)
-    first = sorted(process_directories(root)[0].glob("*.segment"))[2]
-    first.unlink()
-    first.symlink_to("/dev/null")
+    second = sorted(process_directories(root)[0].glob("*.segment"))[1]
+    second.unlink()
+    second.symlink_to("/dev/null")
     heir = Spool(root, SMALL, [A])
     heir.adopt()
     sent = [drain(backlog) for backlog in heir.adopted_backlogs(A)]
