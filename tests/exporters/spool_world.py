@@ -114,7 +114,8 @@ class World:
         self._do(process, lambda: process.spool.replace_destination(old, new))
         process.destinations[process.destinations.index(old)] = new
         for home in [process.home, *(home for home in self.books.homes if home.path in process.held)]:
-            if new not in home.disk and new not in home.memory:
+            # What a directory that was left had in memory is over; only what has an account on disk goes on.
+            if new not in home.disk and (home is not process.home or new not in home.memory):
                 for lanes in (home.disk, home.memory, home.drops):
                     if old in lanes:
                         lanes[new] = lanes.pop(old)
