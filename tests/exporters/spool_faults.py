@@ -2,6 +2,7 @@
 
 import errno
 import os
+from typing import Any
 
 import pytest
 
@@ -15,10 +16,10 @@ def fill_disk(patch: pytest.MonkeyPatch, *, part: bool) -> None:
     """
     really_open, really_write = os.open, os.write
 
-    def open_(path: os.PathLike[str], flags: int, mode: int = 0o777) -> int:
+    def open_(path: os.PathLike[str], flags: int, *others: Any, **named: Any) -> int:
         if flags & os.O_CREAT and not os.path.lexists(path):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return really_open(path, flags, mode)
+        return really_open(path, flags, *others, **named)
 
     def write(descriptor: int, data: bytes) -> int:
         if not part:

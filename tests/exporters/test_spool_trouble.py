@@ -379,10 +379,10 @@ def test_a_disk_that_is_full_when_a_directory_begins(tmp_path: Path, monkeypatch
         calls = iter(range(room))
         really_open = os.open
 
-        def open_(path: Any, flags: int, mode: int = 0o777) -> int:
+        def open_(path: Any, flags: int, *others: Any, **named: Any) -> int:
             if flags & os.O_CREAT and next(calls, None) is None:  # noqa: B023  used up at once
                 refuse()
-            return really_open(path, flags, mode)  # noqa: B023
+            return really_open(path, flags, *others, **named)  # noqa: B023
 
         with monkeypatch.context() as patch:
             patch.setattr(os, "open", open_)

@@ -92,10 +92,12 @@ def test_a_cancelled_call_is_cancelled(how: str, stream: bool, spans: Spans, ups
     async def main() -> None:
         if how == "timed out":
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(call(), 0.5)
+                await asyncio.wait_for(call(), 3.0)
             return
         task = asyncio.create_task(call())
-        await asyncio.sleep(0.5)
+        while not upstream.requests:  # noqa: ASYNC110  its threads set no event of this loop
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
