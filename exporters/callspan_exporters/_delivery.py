@@ -64,7 +64,7 @@ class Delivery:
         self._unsent = 0
         self._shut = False
         self._all_sent = True
-        self._expired_by_shutdown = self._sent_by_shutdown = 0
+        self._at_shutdown: Figures | None = None
         self._process = os.getpid()
         self._begin_shutting()
         _instances.add(self)
@@ -155,10 +155,10 @@ class Delivery:
     @property
     def figures(self) -> Figures:
         """What became of the spans of this process, as its span processor's metrics have it."""
-        spool = self.spool
-        if self._shut:  # what waited then waits for another process
-            waiting = spool.stored - self._sent_by_shutdown - self._expired_by_shutdown
-            return Figures(spool.stored, waiting, self._expired_by_shutdown, spool.tally.drops())
+        spool, then = self.spool, self._at_shutdown
+        if then is not None:  # what waited then waits for another process, with what was stored since
+            waiting = then.waiting + spool.stored - then.stored
+            return Figures(spool.stored, waiting, then.expired, spool.tally.drops())
         return Figures(spool.stored, self._waiting(), spool.expired, spool.tally.drops())
 
     def _waiting(self) -> int:
@@ -261,8 +261,7 @@ class Delivery:
             self._flush(deadline, everything=True, hurried=True)
         self._shut = True
         self._all_sent = self.pending == 0
-        self._expired_by_shutdown = self.spool.expired
-        self._sent_by_shutdown = self.spool.stored - self._waiting() - self._expired_by_shutdown
+        self._at_shutdown = self.figures
         if self._talkative:
             self._say_what_is_kept()
         stopped: list[bool] = []

@@ -84,16 +84,22 @@ class Cursor:
     def __init__(self, path: Path, destination: str, start: Start, descriptor: int) -> None:
         self.path = path
         self.destination = destination
-        self.mark = start.disk
-        self.memory = start.memory
+        self._marks: dict[tuple[int, int], Mark] = {_DISK_PLACES: start.disk, _MEMORY_PLACES: start.memory}
         self.dropped_before = start.dropped
         self._descriptor = descriptor
-        self._written: dict[tuple[int, int], int] = {
-            _DISK_PLACES: start.disk.sequence,
-            _MEMORY_PLACES: start.memory.sequence,
-        }
+        self._written = {places: mark.sequence for places, mark in self._marks.items()}
         # Its sender moves it, and who stores a span after an outage of the disk, maybe in a signal handler.
         self._moving = threading.RLock()
+
+    @property
+    def mark(self) -> Mark:
+        """The mark of what is on disk."""
+        return self._marks[_DISK_PLACES]
+
+    @property
+    def memory(self) -> Mark:
+        """The mark of what was kept in memory."""
+        return self._marks[_MEMORY_PLACES]
 
     def move(self, mark: Mark) -> None:
         """Put the mark of what is on disk elsewhere. The new one is in the file whole, or the old one is.
@@ -101,13 +107,7 @@ class Cursor:
         Raises:
             OSError: it cannot be written; this process keeps the new one.
         """
-        with self._moving:
-            mark = replace(mark, sequence=self._written[_DISK_PLACES] + 1)
-            try:
-                # Before anybody sees it: who finds all settled removes the spans, and goes by the file for the account.
-                self._put(mark, _DISK_PLACES)
-            finally:
-                self.mark = mark
+        self._move(mark, _DISK_PLACES)
 
     def move_memory(self, mark: Mark) -> None:
         """Do the same for what was kept in memory.
@@ -115,12 +115,7 @@ class Cursor:
         Raises:
             OSError: it cannot be written; this process keeps the new one.
         """
-        with self._moving:
-            mark = replace(mark, sequence=self._written[_MEMORY_PLACES] + 1)
-            try:
-                self._put(mark, _MEMORY_PLACES)
-            finally:
-                self.memory = mark
+        self._move(mark, _MEMORY_PLACES)
 
     def advance_memory(self, mark: Mark) -> None:
         """Do so, unless a later one is there.
@@ -139,7 +134,7 @@ class Cursor:
             OSError: it still cannot.
         """
         with self._moving:
-            for mark, places in ((self.mark, _DISK_PLACES), (self.memory, _MEMORY_PLACES)):
+            for places, mark in self._marks.items():
                 if mark.sequence != self._written[places]:
                     self._put(mark, places)
 
@@ -168,6 +163,15 @@ class Cursor:
         self.path, self.destination = renamed, destination
         with contextlib.suppress(OSError):
             os.pwrite(self._descriptor, _header(destination, self.dropped_before), _HEADER_OFFSET)
+
+    def _move(self, mark: Mark, places: tuple[int, int]) -> None:
+        with self._moving:
+            mark = replace(mark, sequence=self._written[places] + 1)
+            try:
+                # Before anybody sees it: who finds all settled removes the spans, and goes by the file for the account.
+                self._put(mark, places)
+            finally:
+                self._marks[places] = mark
 
     def _put(self, mark: Mark, places: tuple[int, int]) -> None:
         # In the place of the older one, also where the write before this one failed: the newer is whole.

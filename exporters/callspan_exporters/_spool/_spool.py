@@ -216,7 +216,7 @@ class Spool:
                 self._append(span.encoded.resource, span.encoded.scope, span.encoded.span)
             if self._own is not None:
                 rescue.arrive(rescue.next_ordinal, self._own)
-                self._catch_up(self._own)
+                self._catch_up()
             self._notices.removed(own.path, len(rescue.spans), rescue.lost)
             said_by_another = self._busy
         if not said_by_another:
@@ -294,7 +294,7 @@ class Spool:
         own = self._own
         if own is None:
             own = self._own = self._new_directory(root, self._starts())
-            self._catch_up(own)
+            self._catch_up()
         if self._incomplete:
             self._complete(own)
         if own.append(resource, scope, span, self.limits.segment_bytes):
@@ -310,15 +310,13 @@ class Spool:
             if destination not in own.cursors:
                 backlog = self.memory.backlogs[destination]
                 own.add_destination(destination, backlog.mark, backlog.dropped_before)
-        self._catch_up(own)
+        self._catch_up()
         self._incomplete = False
 
-    def _catch_up(self, own: ProcessSpool) -> None:
+    def _catch_up(self) -> None:
         """Enter what was sent from memory while the accounts were begun."""
         for destination, backlog in self.memory.backlogs.items():
-            cursor = own.cursors.get(destination)
-            if cursor is not None and cursor.memory.ordinal < backlog.mark.ordinal:
-                self._keep_memory_mark(destination, backlog.mark)
+            self._keep_memory_mark(destination, backlog.mark)
 
     @property
     def expired(self) -> int:
