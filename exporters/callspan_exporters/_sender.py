@@ -210,11 +210,11 @@ class Sender:
                     self._serve(flush)
                 elif flush is not None:
                     flush.finish(delivered=False)
-        self._turn_away()
+            self._turn_away()
 
     def _turn_away(self) -> None:
         """Answer those who wait for a flush that there will not be."""
-        with suppress_instrumentation(), contextlib.suppress(queue.Empty):
+        with contextlib.suppress(queue.Empty):
             while True:
                 asked = self._inbox.get_nowait()
                 if isinstance(asked, Errand):

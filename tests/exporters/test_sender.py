@@ -64,6 +64,18 @@ class Backend:
         self.dead += [(b"", reason)] * count
 
 
+class Held:
+    """An answer that comes when it is let go of."""
+
+    def __init__(self) -> None:
+        self.asked, self.answer = threading.Event(), threading.Event()
+
+    def __call__(self, _: Sequence[bytes]) -> Outcome:
+        self.asked.set()
+        self.answer.wait(10)
+        return DELIVERED
+
+
 class Rig:
     """A sender with its backend and a spool in memory."""
 
@@ -243,21 +255,15 @@ def test_nothing_is_sent_once_it_has_stopped(rig: Callable[..., Rig]) -> None:
 
 def test_who_waits_for_a_flush_is_told_that_it_has_stopped(rig: Callable[..., Rig]) -> None:
     """Nobody waits out their time for an answer that will not come."""
-    answering, answer = threading.Event(), threading.Event()
-
-    def waiting(_: Sequence[bytes]) -> Outcome:
-        answering.set()
-        answer.wait(10)
-        return DELIVERED
-
-    one = rig(Backend(waiting))
+    held = Held()
+    one = rig(Backend(held))
     one.store(5)
     one.sender.wake()
-    assert answering.wait(5)
+    assert held.asked.wait(5)
     flushes = [one.sender.flush(everything=False, timeout_s=30.0) for _ in range(3)]
     assert not one.sender.stop(0.05)
     flushes.append(one.sender.flush(everything=False, timeout_s=30.0))
-    answer.set()
+    held.answer.set()
     started = time.monotonic()
     assert not any(flush.wait(started + 30) for flush in flushes)
     assert time.monotonic() - started < 5
@@ -281,17 +287,11 @@ def test_a_flush_ends_in_the_middle_of_a_backlog(rig: Callable[..., Rig], start:
 
 def test_one_that_follows_another_waits_for_its_answer(rig: Callable[..., Rig]) -> None:
     """Which may be to the same spans: they would be sent twice."""
-    answering, answer = threading.Event(), threading.Event()
-
-    def waiting(_: Sequence[bytes]) -> Outcome:
-        answering.set()
-        answer.wait(5)
-        return DELIVERED
-
-    first = rig(Backend(waiting))
+    held = Held()
+    first = rig(Backend(held))
     spans = first.store(5)
     first.sender.wake()
-    assert answering.wait(5)
+    assert held.asked.wait(5)
     assert not first.sender.stop(0.05)
     backend = Backend()
     second = Sender(backend, first.spool, BatchSettings(), backend, ExporterMetrics({}))
@@ -299,7 +299,7 @@ def test_one_that_follows_another_waits_for_its_answer(rig: Callable[..., Rig]) 
     second.start()
     flush = second.flush(everything=False, timeout_s=5.0)
     assert not flush.wait(time.monotonic() + 0.2)
-    answer.set()
+    held.answer.set()
     assert flush.wait(time.monotonic() + 5)
     assert second.stop(5.0)
     assert (first.sender.delivered, backend.requests) == (len(spans), [])
