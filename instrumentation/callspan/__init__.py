@@ -3,18 +3,43 @@
     >>> import callspan
     >>> callspan.instrument()
 
-From then on each LiteLLM call is a span, delivered with the guarantees that the README states.
+From then on each LiteLLM call is a span, delivered with the guarantees that the README states, and callbacks run:
+
+    >>> @callspan.callback(delivery="blocking")
+    ... def bill(call: callspan.CallRecord) -> None: ...
 """
 
 from opentelemetry.trace import TracerProvider
 
+from callspan._callbacks.callback import Delivery, Hook
+from callspan._callbacks.record import CallRecord, LiveCallRecord
+from callspan._callbacks.registering import add_callback, callback, remove_callback
+from callspan._flush import aflush, force_flush
 from callspan._instrumentor import CallspanInstrumentor
+from callspan._litellm.loggers import LoggerDelivery, litellm_callback
 from callspan._version import __version__
 
-__all__ = ["CallspanInstrumentor", "__version__", "force_flush", "instrument", "uninstrument"]
+__all__ = [
+    "CallRecord",
+    "CallspanInstrumentor",
+    "Delivery",
+    "Hook",
+    "LiveCallRecord",
+    "__version__",
+    "add_callback",
+    "aflush",
+    "callback",
+    "force_flush",
+    "instrument",
+    "litellm_callback",
+    "remove_callback",
+    "uninstrument",
+]
 
 
-def instrument(*, tracer_provider: TracerProvider | None = None) -> None:
+def instrument(
+    *, tracer_provider: TracerProvider | None = None, litellm_callbacks: LoggerDelivery = "background"
+) -> None:
     """Record each LiteLLM call as a span from now on, whenever and however LiteLLM is imported.
 
     Where the application has set no tracer provider, the OpenTelemetry SDK is set up from the ``OTEL_*`` variables.
@@ -22,23 +47,15 @@ def instrument(*, tracer_provider: TracerProvider | None = None) -> None:
 
     Args:
         tracer_provider: where spans are started; by default the global one in force when a call starts.
+        litellm_callbacks: the delivery of callbacks that are registered with LiteLLM: ``background``, or ``blocking``
+            to have them done before a call returns.
+
+    Raises:
+        ValueError: ``litellm_callbacks`` is neither.
     """
-    CallspanInstrumentor().instrument(tracer_provider=tracer_provider)
+    CallspanInstrumentor().instrument(tracer_provider=tracer_provider, litellm_callbacks=litellm_callbacks)
 
 
 def uninstrument() -> None:
     """Stop recording and restore every patched object. Spans that have ended are still delivered."""
     CallspanInstrumentor().uninstrument()
-
-
-def force_flush(timeout: float = 30.0) -> bool:
-    """Send what is pending.
-
-    Args:
-        timeout: seconds to wait at most.
-
-    Returns:
-        Whether everything that was pending has been delivered.
-    """
-    flush = getattr(CallspanInstrumentor().tracer_provider, "force_flush", None)
-    return bool(flush(int(timeout * 1000))) if callable(flush) else True

@@ -8,10 +8,13 @@ from typing import Any, Final
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.trace import TracerProvider
 
+from callspan._callbacks.leaving import loop_seams
 from callspan._content import ContentCapture
 from callspan._guard import guarded
 from callspan._litellm.call import CallFactory
-from callspan._litellm.seams import Patches, litellm_seams
+from callspan._litellm.loggers import LoggerDelivery, check_delivery
+from callspan._litellm.seams import litellm_seams
+from callspan._patches import Patches
 from callspan._tracer import TracerSource
 
 _logger = logging.getLogger("callspan")
@@ -59,10 +62,13 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
 
     def _instrument(self, **kwargs: Any) -> None:
         provider: TracerProvider | None = kwargs.get("tracer_provider")
+        delivery: LoggerDelivery = kwargs.get("litellm_callbacks", "background")
+        check_delivery(delivery, "litellm_callbacks")
         self._check_litellm()
         self._call_delivery("connect", provider)
         self._tracers = TracerSource(provider)
-        self._patches = Patches(litellm_seams(CallFactory(self._tracers, ContentCapture.from_environment())))
+        factory = CallFactory(self._tracers, ContentCapture.from_environment())
+        self._patches = Patches((*loop_seams(), *litellm_seams(factory, delivery)))
         self._patches.apply()
 
     def _uninstrument(self, **_kwargs: Any) -> None:

@@ -5,7 +5,9 @@ import functools
 import os
 import time
 import weakref
-from typing import Final
+from collections import deque
+from collections.abc import Awaitable
+from typing import Any, Final, Protocol
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
@@ -15,11 +17,21 @@ from opentelemetry.util.types import AttributeValue
 from callspan import semconv
 from callspan._events import emit
 from callspan._failure import Failure
+from callspan._guard import guarded
 
 Attributes = dict[str, AttributeValue]
 
 Activation = tuple[Context, Context]
 """The context before, and the one put in force."""
+
+
+class Awaited(Protocol):
+    """What a call waits for before its caller goes on; see :class:`callspan._callbacks.job.Job`."""
+
+    def wait(self, timeout: float | None) -> bool: ...
+
+    async def joined(self) -> None: ...
+
 
 _CONTEXT_KEY: Final = otel_context.create_key("callspan-invocation")
 
@@ -42,12 +54,17 @@ class Invocation:
         span: the span.
         takes_attempts: whether LiteLLM calls below it are attempts with spans of their own (Router calls).
         attempts: how many attempts have started.
+        attributes: every attribute so far, whether or not the span is recorded.
+        awaited: runs of the library's own callbacks that the call is to wait for.
+        ended_ns: when the call ended, in nanoseconds since the epoch; the span may end later, and says so too.
         provider_requests: how many requests to a provider were announced by LiteLLM.
         model: the model, or group of models, that was asked for.
+        finished: whether the span has been ended.
         group: the model group that the newest attempt was for.
         late_attributes: attributes learnt while the call runs, written with the others when it ends.
         private: credentials the call was made with, to be kept out of error messages.
         started: ``time.perf_counter()`` at the start, in seconds.
+        started_ns: the start in nanoseconds since the epoch.
         subject: the instrumented library's own object for the call, once it is known.
     """
 
@@ -56,6 +73,10 @@ class Invocation:
         "_pending_end",
         "_process",
         "attempts",
+        "attributes",
+        "awaited",
+        "ended_ns",
+        "finished",
         "group",
         "late_attributes",
         "model",
@@ -63,6 +84,7 @@ class Invocation:
         "provider_requests",
         "span",
         "started",
+        "started_ns",
         "subject",
         "takes_attempts",
     )
@@ -84,8 +106,13 @@ class Invocation:
         self.late_attributes: Attributes = {}
         self.private: set[str] = set()
         self.subject: object = None
+        self.attributes = attributes
+        self.awaited: deque[Awaited] = deque()
+        self.ended_ns: int | None = None
+        self.finished = False
         self.started = time.perf_counter()
-        self.span: Span = tracer.start_span(name, kind=kind, attributes=attributes)
+        self.started_ns = time.time_ns()
+        self.span: Span = tracer.start_span(name, kind=kind, attributes=attributes, start_time=self.started_ns)
         self._process = _process
         # list.pop() is atomic: of all threads that try to end the invocation exactly one succeeds, without a lock,
         # which a finalizer run by the garbage collector could find held by its own thread.
@@ -110,8 +137,10 @@ class Invocation:
         self.late_attributes[semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK] = time.perf_counter() - self.started
         emit(self.span, semconv.EVENT_FIRST_CHUNK)
 
-    def end(self, outcome: str, attributes: Attributes | None = None, failure: Failure | None = None) -> bool:
-        """End the span with its true outcome. Only the first call does anything, and none in a forked child.
+    def close(self, outcome: str, attributes: Attributes | None = None, failure: Failure | None = None) -> bool:
+        """Write the true outcome on the span, which :meth:`finish` ends.
+
+        Only the first call does anything, and none in a forked child.
 
         Args:
             outcome: one of the ``OUTCOME_*`` values.
@@ -119,7 +148,7 @@ class Invocation:
             failure: what went wrong, if something did.
 
         Returns:
-            Whether this call was the one that ended it.
+            Whether this call was the one that closed it.
         """
         if self._process is not _process:
             return False  # the parent's call: it ends there, and two ends would be two spans
@@ -127,25 +156,31 @@ class Invocation:
             self._pending_end.pop()
         except IndexError:
             return False
-        span = self.span
-        try:
-            if span.is_recording():
-                _describe_end(span, outcome, self.late_attributes | (attributes or {}), failure)
-        finally:
-            span.end()
+        self._describe_end(outcome, self.late_attributes | (attributes or {}), failure)
+        self.ended_ns = time.time_ns()
         return True
 
+    def finish(self) -> None:
+        """End the span, at the time at which it was closed."""
+        self.finished = True
+        self.span.end(self.ended_ns)
 
-def _describe_end(span: Span, outcome: str, known: Attributes, failure: Failure | None) -> None:
-    known[semconv.CALLSPAN_OUTCOME] = outcome
-    event_attributes: Attributes | None = None
-    if failure is not None:
-        known.update(failure.span_attributes)
-        event_attributes = {semconv.ERROR_TYPE: failure.error_type}
-        emit(span, semconv.EVENT_EXCEPTION, failure.exception_attributes)
-        span.set_status(Status(StatusCode.ERROR, failure.message))
-    span.set_attributes(known)
-    emit(span, _OUTCOME_EVENT[outcome], event_attributes)
+    @guarded
+    def _describe_end(self, outcome: str, known: Attributes, failure: Failure | None) -> None:
+        span = self.span
+        known[semconv.CALLSPAN_OUTCOME] = outcome
+        event_attributes: Attributes | None = None
+        if failure is not None:
+            known.update(failure.span_attributes)
+            event_attributes = {semconv.ERROR_TYPE: failure.error_type}
+        self.attributes = {**self.attributes, **known}
+        if not span.is_recording():
+            return
+        if failure is not None:
+            emit(span, semconv.EVENT_EXCEPTION, failure.exception_attributes)
+            span.set_status(Status(StatusCode.ERROR, failure.message))
+        span.set_attributes(known)
+        emit(span, _OUTCOME_EVENT[outcome], event_attributes)
 
 
 def current_invocation() -> Invocation | None:
@@ -167,6 +202,23 @@ def step_outside() -> Activation:
     """
     here = otel_context.get_current()
     outside = otel_context.set_value(_CONTEXT_KEY, None, here)
+    otel_context.attach(outside)
+    return here, outside
+
+
+async def await_outside(awaitable: Awaitable[Any]) -> Any:
+    """Await something that is no part of a call, whatever call it is awaited in."""
+    activation = step_outside()
+    try:
+        return await awaitable
+    finally:
+        deactivate(activation)
+
+
+def outside_with(span: Span) -> Activation:
+    """Make ``span`` current, outside of any invocation, for code that is no part of a call; as :func:`step_outside`."""
+    here = otel_context.get_current()
+    outside = otel_context.set_value(_CONTEXT_KEY, None, set_span_in_context(span, here))
     otel_context.attach(outside)
     return here, outside
 
@@ -193,16 +245,23 @@ def _begin_anew_in_child() -> None:
 
 os.register_at_fork(after_in_child=_begin_anew_in_child)
 
-_unread: "weakref.WeakSet[Invocation]" = weakref.WeakSet()
+
+class _Endable(Protocol):
+    """A call whose stream is in the caller's hands."""
+
+    def abandon(self) -> None: ...
 
 
-def end_at_exit(invocation: Invocation) -> None:
-    """See to it that ``invocation``, whose stream is in the caller's hands, has ended when the process exits.
+_unread: "weakref.WeakSet[_Endable]" = weakref.WeakSet()
+
+
+def end_at_exit(call: _Endable) -> None:
+    """See to it that ``call``, whose stream is in the caller's hands, has ended when the process exits.
 
     A stream kept in a global variable is torn down after the exporters are.
     """
     _register_exit()
-    _unread.add(invocation)
+    _unread.add(call)
 
 
 @functools.cache
@@ -213,5 +272,5 @@ def _register_exit() -> None:
 
 
 def _abandon_unread() -> None:
-    for invocation in list(_unread):
-        invocation.end(semconv.OUTCOME_ABANDONED)
+    for call in list(_unread):
+        call.abandon()

@@ -14,10 +14,31 @@ from callspan import semconv
 from callspan._invocation import Activation, Invocation, deactivate, end_at_exit, outcome_of
 
 
-class EndOfStream(Protocol):
-    """Called once with how the stream ended; must not raise."""
+class StreamedCall(Protocol):
+    """The call that lasts as long as its stream. Nothing here raises an ``Exception``.
 
-    def __call__(self, outcome: str, error: BaseException | None = None) -> None: ...
+    Attributes:
+        pauses: whether somebody is to be waited for before the caller goes on.
+    """
+
+    @property
+    def invocation(self) -> Invocation: ...
+
+    pauses: bool
+
+    def pause(self) -> None: ...
+
+    async def pause_async(self) -> None: ...
+
+    def first_chunk(self) -> None: ...
+
+    def end_of_stream(self, outcome: str, error: BaseException | None = None) -> None:
+        """Take note of how the stream ended; the first time counts."""
+        ...
+
+    def abandon(self) -> None:
+        """Take note that the stream was dropped, where nobody can wait for anything."""
+        ...
 
 
 if TYPE_CHECKING:
@@ -34,16 +55,13 @@ class _Stream(_ObjectProxy):
     falls back in mid-stream), so there all do.
     """
 
-    def __init__(
-        self, wrapped: object, invocation: Invocation, end_of_stream: EndOfStream, *, carries_context: bool = False
-    ) -> None:
+    def __init__(self, wrapped: object, call: StreamedCall, *, carries_context: bool = False) -> None:
         super().__init__(wrapped)
-        self._self_invocation = invocation
-        self._self_end = end_of_stream
-        self._self_inside: Invocation | None = invocation
+        self._self_call = call
+        self._self_inside: Invocation | None = call.invocation
         self._self_carries_context = carries_context
         self._self_begun = False
-        end_at_exit(invocation)
+        end_at_exit(call)
 
     def _self_arrived(self, activation: Activation) -> None:
         deactivate(activation)
@@ -51,15 +69,27 @@ class _Stream(_ObjectProxy):
             self._self_inside = None
         if not self._self_begun:
             self._self_begun = True
-            self._self_invocation.first_chunk()
+            self._self_call.first_chunk()
 
     def _self_stopped(self, error: BaseException, activation: Activation | None) -> None:
         if isinstance(error, (StopIteration, StopAsyncIteration)):
-            self._self_end(semconv.OUTCOME_SUCCESS)
+            self._self_call.end_of_stream(semconv.OUTCOME_SUCCESS)
         else:
-            self._self_end(outcome_of(error), error)
+            self._self_call.end_of_stream(outcome_of(error), error)
         if activation is not None:
             deactivate(activation)
+
+    def _self_closed(self) -> None:
+        call = self._self_call
+        call.end_of_stream(semconv.OUTCOME_ABANDONED)
+        if call.pauses:
+            call.pause()
+
+    async def _self_aclosed(self) -> None:
+        call = self._self_call
+        call.end_of_stream(semconv.OUTCOME_ABANDONED)
+        if call.pauses:
+            await call.pause_async()
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.__wrapped__, name)
@@ -75,7 +105,7 @@ class _Stream(_ObjectProxy):
             try:
                 return close()
             finally:
-                self._self_end(semconv.OUTCOME_ABANDONED)
+                self._self_closed()
 
         return closing
 
@@ -84,12 +114,12 @@ class _Stream(_ObjectProxy):
             try:
                 return await aclose()
             finally:
-                self._self_end(semconv.OUTCOME_ABANDONED)
+                await self._self_aclosed()
 
         return aclosing
 
     def __del__(self) -> None:
-        self._self_end(semconv.OUTCOME_ABANDONED)
+        self._self_call.abandon()
 
 
 class _SyncReading(_Stream):
@@ -103,9 +133,13 @@ class _SyncReading(_Stream):
             chunk = self.__wrapped__.__next__()
         except BaseException as error:
             self._self_stopped(error, activation)
+            if self._self_call.pauses:
+                self._self_call.pause()
             raise
         if activation is not None:
             self._self_arrived(activation)
+            if self._self_call.pauses:
+                self._self_call.pause()
         return chunk
 
     def __enter__(self) -> Self:
@@ -118,7 +152,7 @@ class _SyncReading(_Stream):
         try:
             return self.__wrapped__.__exit__(kind, error, trace)
         finally:
-            self._self_end(semconv.OUTCOME_ABANDONED)
+            self._self_closed()
 
 
 class _AsyncReading(_Stream):
@@ -130,11 +164,18 @@ class _AsyncReading(_Stream):
         activation = None if inside is None else inside.activate()
         try:
             chunk = await self.__wrapped__.__anext__()
+        except GeneratorExit:  # the coroutine is closed, and may not wait for anything
+            self._self_call.abandon()
+            raise
         except BaseException as error:
             self._self_stopped(error, activation)
+            if self._self_call.pauses:
+                await self._self_call.pause_async()
             raise
         if activation is not None:
             self._self_arrived(activation)
+            if self._self_call.pauses:
+                await self._self_call.pause_async()
         return chunk
 
     async def __aenter__(self) -> Self:
@@ -147,7 +188,7 @@ class _AsyncReading(_Stream):
         try:
             return await self.__wrapped__.__aexit__(kind, error, trace)
         finally:
-            self._self_end(semconv.OUTCOME_ABANDONED)
+            await self._self_aclosed()
 
 
 class _EitherReading(_AsyncReading, _SyncReading):
@@ -159,17 +200,14 @@ def is_stream(value: object) -> bool:
     return isinstance(value, (Iterator, AsyncIterator))
 
 
-def observe_stream(
-    stream: object, invocation: Invocation, end_of_stream: EndOfStream, *, carries_context: bool = False
-) -> object:
-    """Return a proxy of ``stream`` that behaves as it does and calls ``end_of_stream`` when it is over.
+def observe_stream(stream: object, call: StreamedCall, *, carries_context: bool = False) -> object:
+    """Return a proxy of ``stream`` that behaves as it does and tells ``call`` when it is over.
 
     Args:
         stream: an iterator, an asynchronous iterator, or both.
-        invocation: the invocation that lasts as long as the stream.
-        end_of_stream: ends the invocation; called at least once, of which the first call counts.
+        call: the call that lasts as long as the stream.
         carries_context: whether calls made while the stream is read belong to the invocation.
     """
     readable = isinstance(stream, Iterator), isinstance(stream, AsyncIterator)
     kind = {(True, True): _EitherReading, (True, False): _SyncReading}.get(readable, _AsyncReading)
-    return kind(stream, invocation, end_of_stream, carries_context=carries_context)
+    return kind(stream, call, carries_context=carries_context)

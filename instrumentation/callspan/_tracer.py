@@ -4,8 +4,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Tracer, TracerProvider
 
 from callspan._version import __version__
-
-SCOPE_NAME = "callspan"
+from callspan.semconv import SCOPE_NAME
 
 
 class TracerSource:

@@ -8,3 +8,9 @@ OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT: Final = "OTEL_INSTRUMENTATIO
 ``NO_CONTENT`` (the default), ``SPAN_ONLY``, ``EVENT_ONLY`` or ``SPAN_AND_EVENT``, in any case. Source: the GenAI
 conventions' Python packages (opentelemetry-util-genai). Read when :func:`callspan.instrument` runs.
 """
+
+CALLSPAN_EXIT_BUDGET: Final = "CALLSPAN_EXIT_BUDGET"
+"""How long the end of a loop or of the process may be held up, in seconds: 5 by default.
+
+Callbacks take four fifths of it at most; the delivery, which reads the same variable, has the rest for sending.
+"""

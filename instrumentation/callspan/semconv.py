@@ -8,6 +8,9 @@ alone knows; ``callspan.*`` names carry what callspan alone knows.
 
 from typing import Final
 
+SCOPE_NAME: Final = "callspan"
+"""The instrumentation scope of every span."""
+
 # Conventions: request. Those marked with a star there are set when the span starts, for samplers to see.
 GEN_AI_OPERATION_NAME: Final = "gen_ai.operation.name"
 GEN_AI_PROVIDER_NAME: Final = "gen_ai.provider.name"
@@ -73,6 +76,15 @@ CALLSPAN_ATTEMPT_NUMBER: Final = "callspan.attempt.number"
 CALLSPAN_COST_AMOUNT: Final = "callspan.cost.amount"
 CALLSPAN_COST_CURRENCY: Final = "callspan.cost.currency"
 CALLSPAN_USAGE_ESTIMATED: Final = "callspan.usage.estimated"
+CALLSPAN_METADATA: Final = "callspan.metadata"
+
+# What callspan tells of a run of a callback: on a span event of the call, or on a span of its own once the call's span
+# has ended.
+CALLSPAN_CALLBACK_NAME: Final = "callspan.callback.name"
+CALLSPAN_CALLBACK_HOOK: Final = "callspan.callback.hook"
+CALLSPAN_CALLBACK_DELIVERY: Final = "callspan.callback.delivery"
+CALLSPAN_CALLBACK_OUTCOME: Final = "callspan.callback.outcome"
+CALLSPAN_CALLBACK_DURATION: Final = "callspan.callback.duration"
 
 # Values.
 OPERATION_CHAT: Final = "chat"
@@ -82,6 +94,10 @@ OUTCOME_SUCCESS: Final = "success"
 OUTCOME_FAILURE: Final = "failure"
 OUTCOME_CANCELLED: Final = "cancelled"
 OUTCOME_ABANDONED: Final = "abandoned"
+CALLBACK_SUCCESS: Final = "success"
+CALLBACK_FAILURE: Final = "failure"
+CALLBACK_TIMEOUT: Final = "timeout"
+CALLBACK_CANCELLED: Final = "cancelled"
 
 # An event of the conventions, which carries content where the user wants it on events.
 EVENT_OPERATION_DETAILS: Final = "gen_ai.client.inference.operation.details"
@@ -98,6 +114,7 @@ EVENT_RETRY: Final = "litellm.retry"
 EVENT_FALLBACK: Final = "litellm.fallback"
 EVENT_CACHE_HIT: Final = "litellm.cache_hit"
 EVENT_EXCEPTION: Final = "exception"
+EVENT_CALLBACK: Final = "callspan.callback"
 
 # Conventions of the SDK's own metrics (https://opentelemetry.io/docs/specs/semconv/otel/sdk-metrics/).
 OTEL_COMPONENT_NAME: Final = "otel.component.name"

@@ -13,7 +13,8 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 import callspan
-from callspan._litellm.seams import Patches, litellm_seams
+from callspan._litellm.seams import litellm_seams
+from callspan._patches import Patches, Seam
 from instrumentation import calls
 from instrumentation.conftest import Spans
 from loopback.processes import run_python
@@ -26,6 +27,10 @@ MODULES = (
     "litellm.responses.main",
     "litellm.litellm_core_utils.litellm_logging",
     "litellm.litellm_core_utils.asyncify",
+    "litellm.litellm_core_utils.logging_worker",
+    "litellm.litellm_core_utils.thread_pool_executor",
+    "asyncio.runners",
+    "asyncio.unix_events",
 )
 OPTIONAL = ("litellm.rust_bridge.dispatch", "litellm.router_python_core", "litellm.router_rust.core")
 
@@ -40,7 +45,7 @@ def snapshot() -> dict[str, object]:
             found[f"{module_name}.{name}"] = value
             if hasattr(value, "__code__"):
                 found[f"{module_name}.{name}.__code__"] = value.__code__
-            if isinstance(value, type) and value.__module__.startswith("litellm"):
+            if isinstance(value, type) and value.__module__.startswith(("litellm", "asyncio")):
                 for member, thing in vars(value).items():
                     found[f"{module_name}.{name}.{member}"] = thing
                     if isinstance(thing, FunctionType):
@@ -165,7 +170,22 @@ def test_the_entry_point_loads() -> None:
 
 def test_the_public_names() -> None:
     """The public API is what it says, and nothing else."""
-    assert callspan.__all__ == ["CallspanInstrumentor", "__version__", "force_flush", "instrument", "uninstrument"]
+    assert callspan.__all__ == [
+        "CallRecord",
+        "CallspanInstrumentor",
+        "Delivery",
+        "Hook",
+        "LiveCallRecord",
+        "__version__",
+        "add_callback",
+        "aflush",
+        "callback",
+        "force_flush",
+        "instrument",
+        "litellm_callback",
+        "remove_callback",
+        "uninstrument",
+    ]
 
 
 def test_force_flush_without_a_provider_is_true() -> None:
@@ -177,7 +197,7 @@ def test_force_flush_without_a_provider_is_true() -> None:
 def test_every_patch_is_in_the_table() -> None:
     """Each seam is named once, so that what is done is undone once."""
     seams = litellm_seams(None)  # type: ignore[arg-type]
-    names = [(seam.module, seam.path) for seam in seams]
+    names = [(seam.module, seam.path) for seam in seams if isinstance(seam, Seam)]
     assert len(names) == len(set(names))
     Patches(seams).undo()
 

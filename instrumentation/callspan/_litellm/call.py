@@ -1,5 +1,6 @@
 """One LiteLLM call from its arguments to the end of its span."""
 
+import contextvars
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,10 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import SpanKind, set_span_in_context
 
 from callspan import semconv
+from callspan._callbacks.callback import HOOK_FIRST_CHUNK, HOOK_START
+from callspan._callbacks.dispatch import Told
+from callspan._callbacks.moment import Live, Moment
+from callspan._callbacks.registry import registry
 from callspan._content import ContentCapture
 from callspan._events import emit
 from callspan._failure import Failure, describe_exception, qualified_name
@@ -20,7 +25,7 @@ from callspan._litellm.response import outline_attributes, response_attributes
 from callspan._litellm.stream_results import StreamResult, stream_attributes, stream_result
 from callspan._litellm.untyped import read
 from callspan._stream import is_stream, observe_stream
-from callspan._tracer import SCOPE_NAME, TracerSource
+from callspan._tracer import TracerSource
 
 
 class Call:
@@ -28,9 +33,25 @@ class Call:
 
     Attributes:
         invocation: the invocation, started.
+        asynchronous: whether the caller awaits it.
+        pauses: whether callbacks are to be waited for before the caller goes on: by ``pause``, ``pause_async`` or,
+            where nobody can wait, ``leave``. Until then the span has not ended.
     """
 
-    __slots__ = ("_arguments", "_capture", "_input", "_operation", "_stream", "invocation")
+    __slots__ = (
+        "__weakref__",
+        "_arguments",
+        "_capture",
+        "_context",
+        "_input",
+        "_operation",
+        "_stream",
+        "_told",
+        "_tracers",
+        "asynchronous",
+        "invocation",
+        "pauses",
+    )
 
     def __init__(
         self,
@@ -38,8 +59,14 @@ class Call:
         operation: Operation,
         arguments: Mapping[str, Any],
         capture: ContentCapture,
+        tracers: TracerSource,
     ) -> None:
         self.invocation = invocation
+        self.asynchronous = False
+        self.pauses = False
+        self._tracers = tracers
+        self._told: Told | None = None
+        self._context: contextvars.Context | None = None
         self._operation = operation
         self._arguments = arguments
         self._capture = capture
@@ -55,34 +82,125 @@ class Call:
         """Take note of what the call returned; returns what to hand to the caller."""
         if is_stream(result):
             self._stream = result
-            return observe_stream(
-                result, self.invocation, self.end_of_stream, carries_context=self._operation.takes_attempts
-            )
+            self._context = contextvars.copy_context()
+            return observe_stream(result, self, carries_context=self._operation.takes_attempts)
         self._end(semconv.OUTCOME_SUCCESS, response=result)
         return result
 
     def raised(self, error: BaseException) -> None:
         """Take note of what the call, or the reading of its stream, raised."""
         if self.invocation.open:
-            self._end(outcome_of(error), failure=self._describe(error), response=self._stream_result())
+            self._end(outcome_of(error), self._describe(error), self._stream_result(), error)
 
     def end_of_stream(self, outcome: str, error: BaseException | None = None) -> None:
-        """Take note of how the stream ended; see :class:`callspan._stream.EndOfStream`."""
+        """Take note of how the stream ended; see :class:`callspan._stream.StreamedCall`."""
         if error is not None:
             self.raised(error)
         elif self.invocation.open:
             self._end(outcome, response=self._stream_result())
 
+    def abandon(self) -> None:
+        """Take note that the stream was dropped. Finalizers come here, in any thread and context."""
+        self.end_of_stream(semconv.OUTCOME_ABANDONED)
+        if self.pauses:
+            self.leave()
+
+    @property
+    def tells_of_start(self) -> bool:
+        """Whether somebody is told that the call starts."""
+        return bool(registry.told_of(HOOK_START))
+
+    @guarded
+    def start(self) -> None:
+        """Tell callbacks that the call starts."""
+        self._tell(HOOK_START)
+
+    @guarded
+    def first_chunk(self) -> None:
+        """Take note that the first chunk of the stream has arrived."""
+        self.invocation.first_chunk()
+        self._tell(HOOK_FIRST_CHUNK)
+
+    def pause(self) -> None:
+        """Run the callbacks that block."""
+        try:
+            while self.invocation.awaited:
+                self.invocation.awaited.popleft().wait(None)
+            if self._told is not None:
+                self._told.wait()
+        finally:
+            self._go_on()
+
+    async def pause_async(self) -> None:
+        """Run the callbacks that block, without blocking the loop. Who is cancelled meanwhile leaves them running."""
+        try:
+            while self.invocation.awaited:
+                await self.invocation.awaited.popleft().joined()
+            if self._told is not None:
+                await self._told.wait_async()
+        finally:
+            self._go_on()
+
+    def leave(self) -> None:
+        """Have them run without waiting, where nobody can wait."""
+        if self._told is not None:
+            (self._context or contextvars.copy_context()).copy().run(self._told.leave)
+        self._go_on()
+
+    def _end(
+        self,
+        outcome: str,
+        failure: Failure | None = None,
+        response: object = None,
+        error: BaseException | None = None,
+    ) -> None:
+        attributes = self._attributes(response)
+        if self.invocation.close(outcome, attributes, failure):
+            message = None if failure is None else failure.message
+            self._tell(outcome, response.response if isinstance(response, StreamResult) else response, error, message)
+
+    def _tell(
+        self, hook: str, response: object = None, error: BaseException | None = None, message: str | None = None
+    ) -> None:
+        told = self._make_told(hook, response, error, message) if registry.told_of(hook) else None
+        self._told = told
+        # Who has the call in hand waits, or it goes on at once.
+        self.pauses = bool(self.invocation.awaited) or (told is not None and bool(told.blocking))
+        if not self.pauses:
+            self._go_on()
+
+    @guarded
+    def _make_told(self, hook: str, response: object, error: BaseException | None, message: str | None) -> Told:
+        invocation = self.invocation
+        ended = invocation.ended_ns is not None
+        moment = Moment(
+            hook,
+            invocation.span,
+            invocation.attributes if ended else invocation.attributes | invocation.late_attributes,
+            (invocation.started_ns, invocation.ended_ns),
+            Live(self._arguments, response, error),
+            outcome=hook if ended else None,
+            error_message=message,
+        )
+        router_call = self._operation.takes_attempts
+        return Told(moment, self._tracers.tracer(), router_call=router_call, asynchronous=self.asynchronous)
+
     # A span processor of the application's may raise when a span ends: that too stops at our boundary.
     @guarded
-    def _end(self, outcome: str, failure: Failure | None = None, response: object = None) -> None:
-        self.invocation.end(outcome, self._attributes(response), failure)
+    def _go_on(self) -> None:
+        """Go on after a moment: with the span's end, and with those who are told and not waited for."""
+        told, self._told = self._told, None
+        self.pauses = False
+        if self.invocation.ended_ns is not None:
+            self.invocation.finish()
+        if told is not None:
+            told.start_background()
 
     @guarded
     def _attributes(self, response: object) -> Attributes:
         attributes: Attributes = {}
         span = self.invocation.span
-        if not span.is_recording():
+        if not span.is_recording() and not registry.all:
             return attributes
         if response is not None:
             if self._operation.takes_attempts:
@@ -110,7 +228,7 @@ class Call:
                 context=set_span_in_context(self.invocation.span),
                 attributes={semconv.GEN_AI_OPERATION_NAME: self._operation.name, **attributes, **content},
             )
-            get_logger(SCOPE_NAME).emit(record)
+            get_logger(semconv.SCOPE_NAME).emit(record)
 
     @guarded
     def _stream_result(self) -> StreamResult | None:
@@ -167,7 +285,7 @@ class CallFactory:
             takes_attempts=operation.takes_attempts,
         )
         invocation.model = model
-        return Call(invocation, operation, arguments, self._capture)
+        return Call(invocation, operation, arguments, self._capture, self._tracers)
 
 
 def _count_attempt(router_call: Invocation, attributes: Attributes, arguments: Mapping[str, Any]) -> None:

@@ -14,7 +14,8 @@ from opentelemetry import context as otel_context
 from callspan import semconv
 from callspan._events import emit
 from callspan._guard import guarded
-from callspan._invocation import Attributes, Invocation, current_invocation, deactivate, step_outside
+from callspan._invocation import Attributes, Invocation, await_outside, current_invocation, deactivate, step_outside
+from callspan._litellm import placed
 from callspan._litellm.request import provider_attributes, server_attributes
 from callspan._litellm.untyped import read
 
@@ -53,15 +54,7 @@ def wrap_async_callbacks(
     """Wrapper of a coroutine function of LiteLLM's that runs users' callbacks."""
     invocation = current_invocation()
     result = wrapped(*args, **kwargs)
-    return result if invocation is None else _await_outside(result)
-
-
-async def _await_outside(result: Awaitable[Any]) -> Any:
-    activation = step_outside()
-    try:
-        return await result
-    finally:
-        deactivate(activation)
+    return result if invocation is None else await_outside(result)
 
 
 def _call_outside(wrapped: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
@@ -96,6 +89,7 @@ def _note_pre_call(invocation: Invocation, logging_obj: object, args: Args, kwar
     span = invocation.span
     invocation.provider_requests += 1
     invocation.subject = logging_obj
+    placed.remember(logging_obj, invocation)
     api_key = args[1] if len(args) > 1 else kwargs.get("api_key")
     if isinstance(api_key, str):
         invocation.private.add(api_key)

@@ -2,19 +2,16 @@
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
 
+from callspan._in_place import Wrapper
 from callspan._invocation import deactivate
 from callspan._litellm.call import Call, CallFactory
 from callspan._litellm.operations import APIS, Operation, describe_operation
 
 Args = tuple[Any, ...]
 Kwargs = Mapping[str, Any]
-
-
-Wrapper = Callable[[Callable[..., Any], object, Args, Kwargs], Any]
-"""What wrapt calls instead of a function that it wraps: with that function, its instance, and the arguments."""
 
 
 def wrap_entry_point(factory: CallFactory, operation: Operation) -> Wrapper:
@@ -104,28 +101,56 @@ def wrap_planned(factory: CallFactory) -> Wrapper:
 def _make_call(call: Call | None, wrapped: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     if call is None:
         return wrapped(*args, **kwargs)
+    call.start()
+    if call.pauses:
+        call.pause()
     activation = call.invocation.activate()
     try:
         result = wrapped(*args, **kwargs)
     except BaseException as error:
         call.raised(error)
+        if call.pauses:
+            call.pause()
         raise
     finally:
         deactivate(activation)
     # `completion(acompletion=True)` is how LiteLLM asks itself for a coroutine; some users do it too.
-    return _finish_later(call, result) if inspect.iscoroutine(result) else call.returned(result)
+    if inspect.iscoroutine(result):
+        call.asynchronous = True
+        return _finish_later(call, result)
+    value = call.returned(result)
+    if call.pauses:
+        call.pause()
+    return value
 
 
 def _await_call(
-    call: Call | None, wrapped: Callable[..., Awaitable[Any]], args: Args, kwargs: Kwargs
+    call: Call | None, wrapped: Callable[..., Coroutine[Any, Any, Any]], args: Args, kwargs: Kwargs
 ) -> Awaitable[Any]:
     try:
         result = wrapped(*args, **kwargs)
     except BaseException as error:  # arguments that do not fit are refused before there is a coroutine
         if call is not None:
             call.raised(error)
+            if call.pauses:
+                call.leave()
         raise
-    return result if call is None else _finish_later(call, result)
+    if call is None:
+        return result
+    call.asynchronous = True
+    return _begin_later(call, result) if call.tells_of_start else _finish_later(call, result)
+
+
+async def _begin_later(call: Call, result: Coroutine[Any, Any, Any]) -> Any:
+    call.start()
+    if call.pauses:
+        try:
+            await call.pause_async()
+        except BaseException as error:
+            result.close()
+            await _raised(call, error)
+            raise
+    return await _finish_later(call, result)
 
 
 async def _finish_later(call: Call, result: Awaitable[Any]) -> Any:
@@ -133,8 +158,21 @@ async def _finish_later(call: Call, result: Awaitable[Any]) -> Any:
     try:
         value = await result
     except BaseException as error:
-        call.raised(error)
+        await _raised(call, error)
         raise
     finally:
         deactivate(activation)
-    return call.returned(value)
+    value = call.returned(value)
+    if call.pauses:
+        await call.pause_async()
+    return value
+
+
+async def _raised(call: Call, error: BaseException) -> None:
+    call.raised(error)
+    if not call.pauses:
+        return
+    if isinstance(error, GeneratorExit):  # the coroutine is closed, and may not wait for anything
+        call.leave()
+    else:
+        await call.pause_async()

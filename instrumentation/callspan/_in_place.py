@@ -5,17 +5,18 @@
 What every reference shares is the function object, so its code is swapped for one that calls the wrapper; the wrapper
 calls a twin that has the old code. Nothing else about the function changes: name, signature, defaults, closure,
 attributes and identity stay. This is done only to functions that can be held that way; see
-:mod:`callspan._litellm.seams`.
+:mod:`callspan._patches`.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import CodeType, FunctionType
 from typing import Any, Final
 
 import wrapt
 
-from callspan._litellm.wrappers import Wrapper
+Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], Mapping[str, Any]], Any]
+"""What wrapt calls instead of a function that it wraps: with that function, its instance, and the arguments."""
 
 _TARGET: Final = "callspan in-place wrapper"
 

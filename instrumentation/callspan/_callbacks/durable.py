@@ -1,0 +1,134 @@
+"""Callbacks that the spool feeds, at least once: here is what is done with one stored span."""
+
+import asyncio
+import inspect
+import json
+import logging
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import Any, Final, Protocol
+
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext
+
+from callspan import semconv
+from callspan._callbacks import running
+from callspan._callbacks.callback import Callback
+from callspan._callbacks.execution import Execution
+from callspan._callbacks.record import CallRecord, fields_of_ids, fields_of_span, fields_of_time
+from callspan._invocation import deactivate, outside_with
+
+_logger = logging.getLogger("callspan")
+
+_GROUP: Final = "callspan_delivery"
+_REDACTED: Final = ("key", "token", "secret", "password", "authorization", "headers", "credential")
+
+
+class StoredSpan(Protocol):
+    """What is read of a span that comes back from the spool, as the SDK's ``ReadableSpan`` has it."""
+
+    @property
+    def attributes(self) -> Mapping[str, Any] | None: ...
+
+    @property
+    def events(self) -> Any: ...
+
+    @property
+    def start_time(self) -> int | None: ...
+
+    @property
+    def end_time(self) -> int | None: ...
+
+    def get_span_context(self) -> SpanContext | None: ...
+
+
+def add(callback: Callback) -> None:
+    """Have the spool feed a callback; warns where nothing delivers."""
+    delivered = _call_delivery("add_callback", callback.name, handler(callback))
+    if delivered is None:
+        _logger.warning(
+            "Callback %s is durable, but nothing that stores spans is installed: it is not called", callback.name
+        )
+
+
+def remove(callback: Callback) -> None:
+    """Have it feed the callback no more."""
+    _call_delivery("remove_callback", callback.name)
+
+
+def _call_delivery(name: str, *arguments: object) -> object:
+    answer: object = None
+    for entry_point in entry_points(group=_GROUP, name=name):
+        answer = entry_point.load()(*arguments)
+    return answer
+
+
+def handler(callback: Callback) -> Callable[[StoredSpan], None]:
+    """Return what deals with one stored span, and raises what the callback raises."""
+
+    def handle(span: StoredSpan) -> None:
+        attributes = span.attributes or {}
+        outcome = attributes.get(semconv.CALLSPAN_OUTCOME)
+        if not isinstance(outcome, str) or not callback.is_told_of(outcome):
+            return
+        if semconv.GEN_AI_OPERATION_NAME not in attributes and not callback.router_calls:
+            return
+        record = record_of(span, attributes, outcome)
+        if callback.filter is None or callback.filter(record):
+            _run(callback, record, span.get_span_context())
+
+    return handle
+
+
+def record_of(span: StoredSpan, attributes: Mapping[str, Any], outcome: str) -> CallRecord:
+    """Make the record of a call from its stored span."""
+    context = span.get_span_context()
+    exceptions: list[Any] = [event.attributes for event in span.events if event.name == semconv.EVENT_EXCEPTION]
+    return CallRecord(
+        hook=outcome,
+        outcome=outcome,
+        error_message=exceptions[-1].get(semconv.EXCEPTION_MESSAGE) if exceptions else None,
+        metadata=_metadata_of(attributes),
+        **fields_of_span(attributes),
+        **fields_of_time(span.start_time or 0, span.end_time),
+        **fields_of_ids(*((context.trace_id, context.span_id) if context else (0, 0))),
+    )
+
+
+def _run(callback: Callback, record: CallRecord, context: SpanContext | None) -> None:
+    call_span = NonRecordingSpan(context) if context is not None else trace.INVALID_SPAN
+    execution = Execution(callback.name, record.hook, callback.delivery, call_span)
+    activation = outside_with(execution.begin(trace.get_tracer(semconv.SCOPE_NAME)))
+    try:
+        result = callback.function(record)
+        if inspect.isawaitable(result):
+            running.run_here(_within(result, callback.timeout))
+    except Exception as error:
+        execution.failed(semconv.CALLBACK_FAILURE, error)
+        raise
+    finally:
+        execution.end()
+        deactivate(activation)
+
+
+async def _within(awaitable: Any, limit_s: float | None) -> None:
+    async with asyncio.timeout(limit_s):
+        await awaitable
+
+
+def metadata_text(metadata: object) -> str | None:
+    """A call's metadata as far as it can be stored: texts and numbers that do not look like a credential, as JSON."""
+    if not isinstance(metadata, Mapping):
+        return None
+    kept = {
+        str(key): value  # pyright: ignore[reportUnknownArgumentType]
+        for key, value in metadata.items()  # pyright: ignore[reportUnknownVariableType]
+        if isinstance(value, (str, int, float, bool)) and not any(word in str(key).lower() for word in _REDACTED)  # pyright: ignore[reportUnknownArgumentType]
+    }
+    return json.dumps(kept) if kept else None
+
+
+def _metadata_of(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    stored = attributes.get(semconv.CALLSPAN_METADATA)
+    return MappingProxyType(json.loads(stored) if isinstance(stored, str) else {})

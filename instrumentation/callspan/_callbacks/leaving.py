@@ -1,0 +1,140 @@
+"""The moments at which runs would be cut off: the end of a loop, of the process, and of both by a signal."""
+
+import asyncio
+import atexit
+import concurrent.futures.thread  # the interpreter ends its threads after what is registered later
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from types import FrameType
+from typing import Any, Final
+
+from callspan._callbacks import draining, running
+from callspan._callbacks.job import pending
+from callspan._guard import guarded
+from callspan._patches import Seam
+from callspan.environment_variables import CALLSPAN_EXIT_BUDGET
+
+_DEFAULT_BUDGET_S: Final = 5.0
+_SHARE: Final = 0.8
+"""Of the exit budget; the rest is for sending the spans."""
+_ONE_BREATH_S: Final = 1.0
+
+Args = tuple[Any, ...]
+Kwargs = Mapping[str, Any]
+
+
+class _Budget:
+    """How long the main thread may be held up. A program ends with a loop and then with the process: that is one end.
+
+    Loops of other threads hold up nobody else, and have all of it each.
+    """
+
+    def __init__(self) -> None:
+        self._spent_s = 0.0
+        self._spent_at = float("-inf")
+
+    @contextlib.contextmanager
+    def spending(self) -> Generator[float]:
+        """Give what is left, in seconds, and count what is taken of it."""
+        began = time.monotonic()
+        if began - self._spent_at > _ONE_BREATH_S or threading.current_thread() is not threading.main_thread():
+            self._spent_s = 0.0
+        try:
+            yield max(0.0, _exit_budget_s() * _SHARE - self._spent_s)
+        finally:
+            self._spent_at = time.monotonic()
+            self._spent_s += self._spent_at - began
+
+
+def _exit_budget_s() -> float:
+    # What it is set to is checked, and complained of, where spans are sent.
+    try:
+        return max(0.0, float(os.environ.get(CALLSPAN_EXIT_BUDGET, "") or _DEFAULT_BUDGET_S))
+    except ValueError:
+        return _DEFAULT_BUDGET_S
+
+
+_budget = _Budget()
+
+
+def wrap_cancel_all_tasks(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
+    """Wrapper of ``asyncio.runners._cancel_all_tasks``, by which ``asyncio.run`` and ``asyncio.Runner`` end a loop."""
+    loop: asyncio.AbstractEventLoop = args[0] if args else kwargs["loop"]
+    if running.is_own_loop(loop):
+        return wrapped(*args, **kwargs)
+    with _budget.spending() as timeout, draining.ending(loop, timeout):
+        return wrapped(*args, **kwargs)
+
+
+def wrap_close(wrapped: Callable[..., Any], instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    """Wrapper of a loop's ``close``, for those who end one by hand."""
+    if instance.is_closed() or instance.is_running() or running.running_loop() is not None:
+        return wrapped(*args, **kwargs)
+    with _budget.spending() as timeout, draining.ending(instance, timeout):
+        return wrapped(*args, **kwargs)
+
+
+def loop_seams() -> tuple[Seam, ...]:
+    """Where loops end, by the table that everything is undone from."""
+    return (
+        Seam("asyncio.runners", "_cancel_all_tasks", lambda _: wrap_cancel_all_tasks),
+        Seam("asyncio.unix_events", "_UnixSelectorEventLoop.close", lambda _: wrap_close),
+        Seam("uvloop", "Loop.close", lambda _: wrap_close, optional=True),
+    )
+
+
+@guarded
+def be_ready() -> None:
+    """See to it that what is due when the process ends is waited for. Cheap when repeated.
+
+    Called when there is something that may be due, and not before: a process without callbacks keeps its default way
+    of handling SIGTERM.
+    """
+    if not _ready.process:
+        _ready.process = True
+        # Private, and older than the executors' own use of it: these functions run before the interpreter joins
+        # threads, while new ones can be started and names looked up. `atexit` is for what comes up after that.
+        register = getattr(threading, "_register_atexit", None)
+        if register is not None and concurrent.futures.thread:
+            with contextlib.suppress(RuntimeError):  # already on the way out
+                register(_leave)
+        atexit.register(_leave)
+    if not _ready.signal and threading.current_thread() is threading.main_thread():
+        _ready.signal = True
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _terminated)
+
+
+class _Ready:
+    """Which ends are seen to."""
+
+    process = False
+    signal = False
+
+
+_ready = _Ready()
+
+
+@guarded
+def _leave() -> None:
+    with _budget.spending() as timeout:
+        draining.drain_process(timeout)
+
+
+def _terminated(signum: int, _frame: FrameType | None) -> None:
+    """Die of the signal as by default, once what is due is done. A second one is not waited with."""
+    signal.signal(signum, signal.SIG_DFL)
+    if pending or draining.holds_back():
+        # Not here: the loop that this thread runs could not go on.
+        threading.Thread(target=_leave_by_signal, args=[signum], name="callspan leaving", daemon=True).start()
+    else:
+        os.kill(os.getpid(), signum)
+
+
+def _leave_by_signal(signum: int) -> None:
+    _leave()
+    os.kill(os.getpid(), signum)

@@ -1,0 +1,92 @@
+"""A moment of a call that callbacks may be told of."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry.trace import Span
+
+from callspan._callbacks.callback import Callback
+from callspan._callbacks.record import LiveCallRecord, fields_of_ids, fields_of_span, fields_of_time, read_only
+from callspan._callbacks.registry import registry
+from callspan._guard import report
+
+
+class Moment:
+    """What has happened to a call, and the record of it, which is made when the first callback asks for it.
+
+    Attributes:
+        hook: which moment it is, as hooks are named.
+        span: the span of the call.
+    """
+
+    __slots__ = ("_attributes", "_error_message", "_live", "_outcome", "_record", "_times_ns", "hook", "span")
+
+    def __init__(
+        self,
+        hook: str,
+        span: Span,
+        attributes: Mapping[str, Any],
+        times_ns: tuple[int, int | None],
+        live: "Live",
+        *,
+        outcome: str | None = None,
+        error_message: str | None = None,
+    ) -> None:
+        self.hook = hook
+        self.span = span
+        self._live = live
+        self._attributes = attributes
+        self._times_ns = times_ns
+        self._outcome = outcome
+        self._error_message = error_message
+        self._record: LiveCallRecord | None = None
+
+    @property
+    def record(self) -> LiveCallRecord:
+        """What callbacks are handed."""
+        if self._record is None:
+            context, live = self.span.get_span_context(), self._live
+            self._record = LiveCallRecord(
+                hook=self.hook,
+                outcome=self._outcome,
+                error_message=self._error_message,
+                request=read_only(live.request),
+                response=live.response,
+                exception=live.exception,
+                metadata=read_only(live.request.get("metadata") or live.request.get("litellm_metadata")),
+                **fields_of_span(self._attributes),
+                **fields_of_time(*self._times_ns),
+                **fields_of_ids(context.trace_id, context.span_id),
+            )
+        return self._record
+
+    def told(self, *, router_call: bool) -> tuple[list[Callback], list[Callback]]:
+        """Who is to be told: those whose run is waited for, and the others."""
+        blocking: list[Callback] = []
+        background: list[Callback] = []
+        for callback in registry.told_of(self.hook):
+            if (callback.router_calls or not router_call) and self._passes(callback):
+                (blocking if callback.delivery == "blocking" else background).append(callback)
+        return blocking, background
+
+    def _passes(self, callback: Callback) -> bool:
+        if callback.filter is None:
+            return True
+        try:
+            return bool(callback.filter(self.record))
+        except Exception:  # noqa: BLE001  # theirs; to tell too much is better than to keep silent
+            report(f"the filter of callback {callback.name}")
+            return True
+
+
+class Live:
+    """The call's own objects."""
+
+    __slots__ = ("exception", "request", "response")
+
+    def __init__(
+        self, request: Mapping[str, Any], response: object = None, exception: BaseException | None = None
+    ) -> None:
+        self.request = request
+        self.response = response
+        self.exception = exception
