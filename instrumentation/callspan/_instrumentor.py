@@ -8,14 +8,16 @@ from typing import Any, Final
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.trace import TracerProvider
 
+from callspan._callbacks import draining
 from callspan._callbacks.leaving import loop_seams
 from callspan._content import ContentCapture
 from callspan._guard import guarded
+from callspan._litellm import batching
 from callspan._litellm.call import CallFactory
 from callspan._litellm.loggers import LoggerDelivery, check_delivery
 from callspan._litellm.seams import litellm_seams
 from callspan._patches import Patches
-from callspan._tracer import TracerSource
+from callspan._tracer import TracerSource, use
 
 _logger = logging.getLogger("callspan")
 
@@ -67,14 +69,17 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
         self._check_litellm()
         self._call_delivery("connect", provider)
         self._tracers = TracerSource(provider)
+        use(self._tracers)
         factory = CallFactory(self._tracers, ContentCapture.from_environment())
         self._patches = Patches((*loop_seams(), *litellm_seams(factory, delivery)))
         self._patches.apply()
+        draining.flushers.append(batching.flushes)
 
     def _uninstrument(self, **_kwargs: Any) -> None:
         if self._patches is not None:
             self._patches.undo()
             self._patches = None
+            draining.flushers.remove(batching.flushes)
         self._call_delivery("disconnect")
 
     @staticmethod

@@ -31,3 +31,19 @@ class TracerSource:
             self._tracer = provider.get_tracer(SCOPE_NAME, __version__)
             self._provider = provider
         return self._tracer
+
+
+class _InForce:
+    """Which source is in force, for what is registered before callspan is switched on and runs after."""
+
+    source = TracerSource()
+
+
+def use(source: TracerSource) -> None:
+    """Have ``source`` in force from now on."""
+    _InForce.source = source
+
+
+def tracer_in_force() -> Tracer:
+    """The tracer of the source in force."""
+    return _InForce.source.tracer()

@@ -13,8 +13,11 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 import callspan
+from callspan._content import ContentCapture
+from callspan._litellm.call import CallFactory
 from callspan._litellm.seams import litellm_seams
 from callspan._patches import Patches, Seam
+from callspan._tracer import TracerSource
 from instrumentation import calls
 from instrumentation.conftest import Spans
 from loopback.processes import run_python
@@ -196,7 +199,7 @@ def test_force_flush_without_a_provider_is_true() -> None:
 
 def test_every_patch_is_in_the_table() -> None:
     """Each seam is named once, so that what is done is undone once."""
-    seams = litellm_seams(None)  # type: ignore[arg-type]
+    seams = litellm_seams(CallFactory(TracerSource(), ContentCapture.from_environment()))
     names = [(seam.module, seam.path) for seam in seams if isinstance(seam, Seam)]
     assert len(names) == len(set(names))
     Patches(seams).undo()

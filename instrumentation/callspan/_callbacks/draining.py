@@ -35,22 +35,24 @@ def flush(timeout: float) -> bool:
     Returns:
         Whether all are over. Those on a loop that this very thread runs cannot go on meanwhile, and are not waited for.
     """
-    return _wait(due_until_now(), time.monotonic() + timeout)
+    with due_until_now() as still_due:
+        return _wait(still_due, time.monotonic() + timeout)
 
 
 async def aflush(timeout: float) -> bool:  # noqa: ASYNC109  # the public name
     """Wait on the running loop for the runs that are due now; otherwise as :func:`flush`."""
-    still_due, until = due_until_now(), time.monotonic() + timeout
-    while due := still_due():
-        _tend_loops(until)
-        for job in due:
-            left = until - time.monotonic()
-            if left <= 0:
-                return False
-            try:
-                await asyncio.wait_for(job.joined(), min(left, _LOOK_EVERY_S))
-            except TimeoutError:
-                break
+    until = time.monotonic() + timeout
+    with due_until_now() as still_due:
+        while due := still_due():
+            _tend_loops(until)
+            for job in due:
+                left = until - time.monotonic()
+                if left <= 0:
+                    return False
+                try:
+                    await asyncio.wait_for(job.joined(), min(left, _LOOK_EVERY_S))
+                except TimeoutError:
+                    break
     return True
 
 

@@ -1,10 +1,12 @@
 """Callbacks that the spool feeds, at least once: here is what is done with one stored span."""
 
 import asyncio
+import contextvars
 import inspect
 import json
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any, Final, Protocol
@@ -16,8 +18,10 @@ from callspan import semconv
 from callspan._callbacks import running
 from callspan._callbacks.callback import Callback
 from callspan._callbacks.execution import Execution
+from callspan._callbacks.job import Job
 from callspan._callbacks.record import CallRecord, fields_of_ids, fields_of_span, fields_of_time
 from callspan._invocation import deactivate, outside_with
+from callspan._tracer import tracer_in_force
 
 _logger = logging.getLogger("callspan")
 
@@ -99,17 +103,41 @@ def record_of(span: StoredSpan, attributes: Mapping[str, Any], outcome: str) -> 
 def _run(callback: Callback, record: CallRecord, context: SpanContext | None) -> None:
     call_span = NonRecordingSpan(context) if context is not None else trace.INVALID_SPAN
     execution = Execution(callback.name, record.hook, callback.delivery, call_span)
-    activation = outside_with(execution.begin(trace.get_tracer(semconv.SCOPE_NAME)))
+    activation = outside_with(execution.begin(tracer_in_force()))
     try:
-        result = callback.function(record)
-        if inspect.isawaitable(result):
-            running.run_here(_within(result, callback.timeout))
-    except Exception as error:
+        if callback.awaits or callback.timeout is None:
+            _call(callback, record)
+        else:
+            _call_within(callback, record, callback.timeout)
+    except TimeoutError as error:
+        execution.failed(semconv.CALLBACK_TIMEOUT, error)
+        raise
+    except (Exception, SystemExit) as error:
         execution.failed(semconv.CALLBACK_FAILURE, error)
         raise
     finally:
         execution.end()
         deactivate(activation)
+
+
+def _call(callback: Callback, record: CallRecord) -> None:
+    result = callback.function(record)
+    if inspect.isawaitable(result):
+        running.run_here(_within(result, callback.timeout))
+
+
+def _call_within(callback: Callback, record: CallRecord, limit_s: float) -> None:
+    """Call it on a thread, which cannot be stopped, and wait no longer than its timeout."""
+    result: Future[None] = Future()
+
+    def work() -> None:
+        try:
+            result.set_result(_call(callback, record))
+        except BaseException as error:  # noqa: BLE001  # for the thread that waits
+            result.set_exception(error)
+
+    running.start(callback, Job(callback.name, work, contextvars.copy_context()), None)
+    result.result(limit_s)
 
 
 async def _within(awaitable: Any, limit_s: float | None) -> None:

@@ -50,8 +50,14 @@ class Execution:
             return self._own_span
         return self._call_span
 
+    def note(self, error: BaseException) -> None:
+        """Take note of what it raised, which somebody else reports."""
+        self._error = error
+        ended = isinstance(error, (asyncio.CancelledError, GeneratorExit))
+        self.outcome = semconv.CALLBACK_CANCELLED if ended else semconv.CALLBACK_FAILURE
+
     def failed(self, outcome: str, error: BaseException | None = None) -> None:
-        """Take note that it did not succeed."""
+        """Take note that it did not succeed, and report it."""
         self.outcome = outcome
         self._error = error
         self._log()

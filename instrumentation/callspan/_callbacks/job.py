@@ -1,10 +1,11 @@
 """One run of something that has to be done before there is nowhere left to run it."""
 
 import asyncio
+import contextlib
 import contextvars
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, Final
 
 
@@ -20,9 +21,10 @@ class Job:
         since: grows from job to job; one that was made in another's run has the other's.
         started: whether its first step was taken.
         done: whether it is over.
+        flushing: whether it waits for others, which do not wait for it in turn.
     """
 
-    __slots__ = ("_wake", "awaits", "context", "done", "name", "place", "since", "started", "work")
+    __slots__ = ("_wake", "awaits", "context", "done", "flushing", "name", "place", "since", "started", "work")
 
     def __init__(
         self, name: str, work: Callable[[], Any], context: contextvars.Context, *, awaits: bool = False
@@ -36,6 +38,7 @@ class Job:
         self.since = next(_counter) if maker is None else maker.since
         self.started = False
         self.done = False
+        self.flushing = False
         self._wake: list[Callable[[], None]] = []
         pending[self] = None
 
@@ -82,18 +85,26 @@ current: Final[contextvars.ContextVar[Job | None]] = contextvars.ContextVar("cal
 _counter: Final = itertools.count(1)
 
 
-def due_until_now() -> Callable[[], list[Job]]:
-    """Return what lists the jobs that are due now, and those that come of them, as long as they are not over.
+@contextlib.contextmanager
+def due_until_now() -> Generator[Callable[[], list[Job]]]:
+    """Give what lists the jobs that are due now, and those that come of them, as long as they are not over.
 
-    The job that asks is not among them, nor what comes of it: it would wait for itself.
+    Where a job asks, it is not among them, nor what comes of it, nor are others that ask: they would wait for
+    themselves, or for one another.
     """
     mark, asking = next(_counter), current.get()
-    own = None if asking is None else asking.since
 
     def still_due() -> list[Job]:
-        return [job for job in list(pending) if job.since < mark and job.since != own]
+        due = [job for job in list(pending) if job.since < mark]
+        return due if asking is None else [job for job in due if job.since != asking.since and not job.flushing]
 
-    return still_due
+    if asking is not None:
+        asking.flushing = True
+    try:
+        yield still_due
+    finally:
+        if asking is not None:
+            asking.flushing = False
 
 
 def forget_all() -> None:

@@ -1,12 +1,13 @@
 """A moment of a call that callbacks may be told of."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from opentelemetry.trace import Span
 
 from callspan._callbacks.callback import Callback
-from callspan._callbacks.record import LiveCallRecord, fields_of_ids, fields_of_span, fields_of_time, read_only
+from callspan._callbacks.record import LiveCallRecord, fields_of_ids, fields_of_span, fields_of_time
 from callspan._callbacks.registry import registry
 from callspan._guard import report
 
@@ -50,10 +51,10 @@ class Moment:
                 hook=self.hook,
                 outcome=self._outcome,
                 error_message=self._error_message,
-                request=read_only(live.request),
+                request=MappingProxyType(live.request),
                 response=live.response,
                 exception=live.exception,
-                metadata=read_only(live.request.get("metadata") or live.request.get("litellm_metadata")),
+                metadata=MappingProxyType(live.metadata),
                 **fields_of_span(self._attributes),
                 **fields_of_time(*self._times_ns),
                 **fields_of_ids(context.trace_id, context.span_id),
@@ -82,11 +83,16 @@ class Moment:
 class Live:
     """The call's own objects."""
 
-    __slots__ = ("exception", "request", "response")
+    __slots__ = ("exception", "metadata", "request", "response")
 
     def __init__(
-        self, request: Mapping[str, Any], response: object = None, exception: BaseException | None = None
+        self,
+        request: dict[str, Any],
+        metadata: dict[str, Any],
+        response: object = None,
+        exception: BaseException | None = None,
     ) -> None:
         self.request = request
+        self.metadata = metadata
         self.response = response
         self.exception = exception

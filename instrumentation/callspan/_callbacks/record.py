@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 from callspan import semconv
-
-_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,11 +134,6 @@ def fields_of_time(start_ns: int, end_ns: int | None) -> dict[str, Any]:
 def fields_of_ids(trace_id: int, span_id: int) -> dict[str, Any]:
     """Ids as the W3C writes them."""
     return {"trace_id": f"{trace_id:032x}", "span_id": f"{span_id:016x}"}
-
-
-def read_only(mapping: object) -> Mapping[str, Any]:
-    """A view of ``mapping`` that cannot be written to; an empty one of anything else."""
-    return MappingProxyType(mapping) if isinstance(mapping, dict) else _NOTHING  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
 
 def _moment(nanoseconds: int) -> datetime:

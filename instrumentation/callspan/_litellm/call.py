@@ -11,6 +11,7 @@ from opentelemetry.trace import SpanKind, set_span_in_context
 from callspan import semconv
 from callspan._callbacks.callback import HOOK_FIRST_CHUNK, HOOK_START
 from callspan._callbacks.dispatch import Told
+from callspan._callbacks.durable import metadata_text
 from callspan._callbacks.moment import Live, Moment
 from callspan._callbacks.registry import registry
 from callspan._content import ContentCapture
@@ -23,7 +24,7 @@ from callspan._litellm.operations import Operation
 from callspan._litellm.request import private_values, request_attributes, span_name
 from callspan._litellm.response import outline_attributes, response_attributes
 from callspan._litellm.stream_results import StreamResult, stream_attributes, stream_result
-from callspan._litellm.untyped import read
+from callspan._litellm.untyped import as_mapping, read
 from callspan._stream import is_stream, observe_stream
 from callspan._tracer import TracerSource
 
@@ -44,6 +45,7 @@ class Call:
         "_capture",
         "_context",
         "_input",
+        "_metadata",
         "_operation",
         "_stream",
         "_told",
@@ -68,7 +70,9 @@ class Call:
         self._told: Told | None = None
         self._context: contextvars.Context | None = None
         self._operation = operation
-        self._arguments = arguments
+        # LiteLLM takes arguments out of the mapping that it was called with, and puts its own into the metadata.
+        self._arguments = dict(arguments)
+        self._metadata = dict(_metadata_of(arguments))
         self._capture = capture
         self._stream: Any = None
         # Now and not at the end: by then the caller may have appended the answer to the same list.
@@ -178,7 +182,7 @@ class Call:
             invocation.span,
             invocation.attributes if ended else invocation.attributes | invocation.late_attributes,
             (invocation.started_ns, invocation.ended_ns),
-            Live(self._arguments, response, error),
+            Live(self._arguments, self._metadata, response, error),
             outcome=hook if ended else None,
             error_message=message,
         )
@@ -247,15 +251,23 @@ class Call:
             return Failure(qualified_name(type(error)), "")
 
 
+def _metadata_of(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    return as_mapping(arguments.get("metadata")) or as_mapping(arguments.get("litellm_metadata")) or {}
+
+
 def _from_cache(stream: object) -> bool:
     return stream is not None and read(stream, "custom_llm_provider") == "cached_response"
 
 
 class CallFactory:
-    """Starts a :class:`Call` for each call that has none yet."""
+    """Starts a :class:`Call` for each call that has none yet.
+
+    Attributes:
+        tracers: where spans are started.
+    """
 
     def __init__(self, tracers: TracerSource, capture: ContentCapture) -> None:
-        self._tracers = tracers
+        self.tracers = tracers
         self._capture = capture
 
     @guarded
@@ -277,15 +289,19 @@ class CallFactory:
         attributes = request_attributes(operation, arguments)
         if parent is not None and not operation.takes_attempts:
             _count_attempt(parent, attributes, arguments)
+        if registry.wants_metadata:
+            metadata = metadata_text(_metadata_of(arguments))
+            if metadata is not None:
+                attributes[semconv.CALLSPAN_METADATA] = metadata
         invocation = Invocation(
-            self._tracers.tracer(),
+            self.tracers.tracer(),
             span_name(operation, attributes),
             attributes,
             kind=SpanKind.INTERNAL if operation.takes_attempts else SpanKind.CLIENT,
             takes_attempts=operation.takes_attempts,
         )
         invocation.model = model
-        return Call(invocation, operation, arguments, self._capture, self._tracers)
+        return Call(invocation, operation, arguments, self._capture, self.tracers)
 
 
 def _count_attempt(router_call: Invocation, attributes: Attributes, arguments: Mapping[str, Any]) -> None:

@@ -12,11 +12,16 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from concurrent.futures import Future
 from typing import Any, Final
 
+from opentelemetry.trace import Span
+
 from callspan._callbacks import leaving, running
 from callspan._callbacks.job import Job
-from callspan._invocation import Invocation, await_outside, current_invocation
+from callspan._guard import guarded
+from callspan._invocation import Invocation, await_outside, current_invocation, outside_with
 from callspan._litellm import loggers
 from callspan._litellm.loggers import LoggerDelivery
+from callspan._litellm.observed import Observer
+from callspan._tracer import TracerSource
 
 _logger = logging.getLogger("callspan")
 
@@ -67,8 +72,22 @@ _call_of_run: Final[contextvars.ContextVar[object]] = contextvars.ContextVar("ca
 class Placing:
     """Places runs, and has a call wait for those that block."""
 
-    def __init__(self, delivery: LoggerDelivery) -> None:
+    def __init__(self, delivery: LoggerDelivery, tracers: TracerSource) -> None:
         self._delivery: LoggerDelivery = delivery
+        self._tracers = tracers
+
+    def wrap_callback_list(
+        self, wrapped: Callable[..., list[Any]], instance: object, args: Args, kwargs: Kwargs
+    ) -> list[Any]:
+        """Wrapper of the method that gives the callbacks of a call, which are put on record as they run."""
+        callbacks = wrapped(*args, **kwargs)
+        span = _span_of(instance)
+        observed = None if span is None else self._observe(callbacks, span)
+        return callbacks if observed is None else observed
+
+    @guarded
+    def _observe(self, callbacks: list[Any], span: Span) -> list[Any]:
+        return Observer(self._tracers, span).callbacks(callbacks)
 
     def wrap_coroutine_function(
         self, wrapped: Callable[..., Coroutine[Any, Any, Any]], instance: object, args: Args, kwargs: Kwargs
@@ -108,9 +127,12 @@ class Placing:
 
     def _place(self, name: str, coroutine: Awaitable[Any], call: object) -> Placed:
         result: Future[Any] = Future()
+        span = _span_of(call)
 
         async def work() -> None:
             _call_of_run.set(call)
+            if span is not None:
+                outside_with(span)  # in the context of this run alone: there is nothing to return to
             try:
                 result.set_result(await await_outside(coroutine))
             except Exception as error:  # for whoever awaits it
@@ -138,17 +160,29 @@ class Placing:
         return invocation if loggers.delivery_of(call, self._delivery) == "blocking" else None
 
 
-_invocations: Final[weakref.WeakKeyDictionary[Any, weakref.ref[Invocation]]] = weakref.WeakKeyDictionary()
+_known: Final[weakref.WeakKeyDictionary[Any, tuple[weakref.ref[Invocation], Span]]] = weakref.WeakKeyDictionary()
 
 
 def remember(call: object, invocation: Invocation) -> None:
-    """Remember which invocation LiteLLM's logging object of a call belongs to: a stream's end is in no context."""
-    _invocations[call] = weakref.ref(invocation)
+    """Remember what LiteLLM's logging object of a call belongs to: a stream's end is in no context.
+
+    The invocation, which refers to that object, is not kept alive by it.
+    """
+    _known[call] = weakref.ref(invocation), invocation.span
 
 
 def _invocation_of(call: object) -> Invocation | None:
+    known = _known_of(call)
+    return None if known is None else known[0]()
+
+
+def _span_of(call: object) -> Span | None:
+    known = _known_of(call)
+    return None if known is None else known[1]
+
+
+def _known_of(call: object) -> tuple[weakref.ref[Invocation], Span] | None:
     try:
-        known = _invocations.get(call)
+        return _known.get(call)
     except TypeError:  # nothing that can be referred to weakly
         return None
-    return None if known is None else known()

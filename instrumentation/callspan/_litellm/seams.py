@@ -51,7 +51,7 @@ def litellm_seams(factory: CallFactory, delivery: LoggerDelivery = "background")
         factory: starts calls.
         delivery: of callbacks that are registered with LiteLLM.
     """
-    placing = Placing(delivery)
+    placing = Placing(delivery, factory.tracers)
     return (
         *_call_seams(factory),
         *_router_seams(factory),
@@ -135,6 +135,7 @@ def _callback_seams(placing: Placing) -> tuple[Seam, ...]:
         Seam(_LOGGING, "Logging.failure_handler", callbacks),
         Seam(_LOGGING, "Logging.async_success_handler", placed),
         Seam(_LOGGING, "Logging.async_failure_handler", placed),
+        Seam(_LOGGING, "Logging.get_combined_callback_list", _fixed(placing.wrap_callback_list)),
         Seam(_LOGGING, "Logging.dispatch_success_handlers", placed, optional=True),
         Seam(_LOGGING, "Logging.dispatch_failure_handlers", placed, optional=True),
         Seam("litellm.utils", "_client_async_logging_helper", placed),

@@ -1,0 +1,47 @@
+"""LiteLLM's loggers that hold back what they were told, to send it in batches: they let go when a loop or process ends.
+
+LiteLLM leaves that to tasks that end with their loop.
+"""
+
+import inspect
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from callspan._litellm.loggers import callbacks_of
+from callspan._litellm.observed import name_of
+from callspan._litellm.untyped import as_items
+
+
+def flushes() -> Iterator[tuple[str, Callable[[], Awaitable[object]]]]:
+    """Each logger that holds something back, with what has it let go."""
+    for logger in _loggers():
+        if _holds_back(logger):
+            yield name_of(type(logger)), _flush_of(logger)
+
+
+def _loggers() -> Iterator[Any]:
+    if "litellm" not in sys.modules:  # and we never import it first
+        return
+    module = sys.modules.get("litellm.litellm_core_utils.litellm_logging")
+    seen: set[int] = set()
+    for logger in (*callbacks_of(None), *as_items(getattr(module, "_in_memory_loggers", None))):
+        if id(logger) not in seen:
+            seen.add(id(logger))
+            yield logger
+
+
+def _holds_back(logger: Any) -> bool:
+    held = as_items(getattr(logger, "log_queue", None))
+    return len(held) > 0 and inspect.iscoroutinefunction(getattr(logger, "flush_queue", None))
+
+
+def _flush_of(logger: Any) -> Callable[[], Awaitable[object]]:
+    async def flush() -> None:
+        await logger.flush_queue()
+        # LiteLLM's does nothing without the lock that a logger is to bring.
+        if getattr(logger, "flush_lock", None) is None and logger.log_queue:
+            await logger.async_send_batch()
+            logger.log_queue.clear()
+
+    return flush
