@@ -13,7 +13,7 @@ from callspan._callbacks.leaving import loop_seams
 from callspan._content import ContentCapture
 from callspan._guard import guarded
 from callspan._litellm import batching
-from callspan._litellm.call import CallFactory
+from callspan._litellm.call_factory import CallFactory
 from callspan._litellm.loggers import LoggerDelivery, check_delivery
 from callspan._litellm.seams import litellm_seams
 from callspan._patches import Patches

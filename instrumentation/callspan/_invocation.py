@@ -1,10 +1,7 @@
 """An invocation owns the span of one call, or of one attempt inside it, from its start to its one end."""
 
-import atexit
-import functools
 import os
 import time
-import weakref
 from collections import deque
 from collections.abc import Awaitable
 from typing import Any, Final, Protocol
@@ -244,33 +241,3 @@ def _begin_anew_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_begin_anew_in_child)
-
-
-class _Endable(Protocol):
-    """A call whose stream is in the caller's hands."""
-
-    def abandon(self) -> None: ...
-
-
-_unread: "weakref.WeakSet[_Endable]" = weakref.WeakSet()
-
-
-def end_at_exit(call: _Endable) -> None:
-    """See to it that ``call``, whose stream is in the caller's hands, has ended when the process exits.
-
-    A stream kept in a global variable is torn down after the exporters are.
-    """
-    _register_exit()
-    _unread.add(call)
-
-
-@functools.cache
-def _register_exit() -> None:
-    # Registered at the first stream and not at import: exit functions run last in, first out, and by now those that
-    # flush and shut down the tracer provider are in.
-    atexit.register(_abandon_unread)
-
-
-def _abandon_unread() -> None:
-    for call in list(_unread):
-        call.abandon()

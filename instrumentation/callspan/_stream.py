@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import wrapt
 
 from callspan import semconv
-from callspan._invocation import Activation, Invocation, deactivate, end_at_exit, outcome_of
+from callspan._invocation import Activation, Invocation, deactivate, outcome_of
+from callspan._unread import end_at_exit
 
 
 class StreamedCall(Protocol):

@@ -24,8 +24,11 @@ from opentelemetry.trace import Span
 
 import callspan
 from callspan import semconv
+from callspan._content import ContentCapture
 from callspan._invocation import Invocation
-from callspan._stream import observe_stream
+from callspan._litellm.call import Call
+from callspan._litellm.operations import describe_operation
+from callspan._tracer import TracerSource
 
 ROUNDS, CALLS_A_BLOCK, WARM_UP = 40, 25, 15
 STREAM_ROUNDS, CHUNKS = 40, 2000
@@ -55,6 +58,7 @@ FIFTEEN = {
 provider = TracerProvider(shutdown_on_exit=False)
 provider.add_span_processor(SpanProcessor())
 tracer = provider.get_tracer("floor")
+operation = describe_operation("litellm.completion", litellm.completion)
 
 
 FIVE_MORE = {
@@ -166,8 +170,8 @@ class Chunks:
 
 def watched() -> Any:
     """The same stream as callspan hands it to a caller."""
-    invocation = Invocation(tracer, "chat", {})
-    return observe_stream(Chunks(), invocation, lambda outcome, error=None: invocation.end(outcome) and None)
+    capture = ContentCapture.from_environment()
+    return Call(Invocation(tracer, "chat", {}), operation, {}, capture, TracerSource()).returned(Chunks())
 
 
 def read(stream: Any) -> float:

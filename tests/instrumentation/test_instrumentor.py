@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 import callspan
 from callspan._content import ContentCapture
-from callspan._litellm.call import CallFactory
+from callspan._litellm.call_factory import CallFactory
 from callspan._litellm.seams import litellm_seams
 from callspan._patches import Patches, Seam
 from callspan._tracer import TracerSource

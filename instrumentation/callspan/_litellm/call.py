@@ -5,23 +5,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry._logs import LogRecord, get_logger
-from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from opentelemetry.trace import SpanKind, set_span_in_context
+from opentelemetry.trace import set_span_in_context
 
 from callspan import semconv
 from callspan._callbacks.callback import HOOK_FIRST_CHUNK, HOOK_START
 from callspan._callbacks.dispatch import Told
-from callspan._callbacks.durable import metadata_text
 from callspan._callbacks.moment import Live, Moment
 from callspan._callbacks.registry import registry
 from callspan._content import ContentCapture
 from callspan._events import emit
 from callspan._failure import Failure, describe_exception, qualified_name
 from callspan._guard import guarded, report
-from callspan._invocation import Attributes, Invocation, current_invocation, outcome_of
+from callspan._invocation import Attributes, Invocation, outcome_of
 from callspan._litellm.messages import input_content, output_content
 from callspan._litellm.operations import Operation
-from callspan._litellm.request import private_values, request_attributes, span_name
+from callspan._litellm.request import private_values
 from callspan._litellm.response import outline_attributes, response_attributes
 from callspan._litellm.stream_results import StreamResult, stream_attributes, stream_result
 from callspan._litellm.untyped import as_mapping, read
@@ -72,7 +70,7 @@ class Call:
         self._operation = operation
         # LiteLLM takes arguments out of the mapping that it was called with, and puts its own into the metadata.
         self._arguments = dict(arguments)
-        self._metadata = dict(_metadata_of(arguments))
+        self._metadata = dict(metadata_of(arguments))
         self._capture = capture
         self._stream: Any = None
         # Now and not at the end: by then the caller may have appended the answer to the same list.
@@ -251,77 +249,10 @@ class Call:
             return Failure(qualified_name(type(error)), "")
 
 
-def _metadata_of(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+def metadata_of(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The metadata that a call was given, by whichever of LiteLLM's two names."""
     return as_mapping(arguments.get("metadata")) or as_mapping(arguments.get("litellm_metadata")) or {}
 
 
 def _from_cache(stream: object) -> bool:
     return stream is not None and read(stream, "custom_llm_provider") == "cached_response"
-
-
-class CallFactory:
-    """Starts a :class:`Call` for each call that has none yet.
-
-    Attributes:
-        tracers: where spans are started.
-    """
-
-    def __init__(self, tracers: TracerSource, capture: ContentCapture) -> None:
-        self.tracers = tracers
-        self._capture = capture
-
-    @guarded
-    def start(self, operation: Operation, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
-        """Start a call, or an attempt of the Router call it is made in.
-
-        Returns:
-            ``None`` where the call is a part of one that has its span already, or where instrumentation is suppressed.
-        """
-        parent = current_invocation()
-        if (parent is not None and not parent.takes_attempts) or not is_instrumentation_enabled():
-            return None
-        arguments = operation.arguments(args, kwargs)
-        model = arguments.get("model")
-        # A Router that calls itself for the model it was asked for is at the same call (one with a priority). For
-        # another model it is a call of its own: a plugin's, or one by which LiteLLM chooses or tries a model.
-        if parent is not None and operation.takes_attempts and model == parent.model:
-            return None
-        attributes = request_attributes(operation, arguments)
-        if parent is not None and not operation.takes_attempts:
-            _count_attempt(parent, attributes, arguments)
-        if registry.wants_metadata:
-            metadata = metadata_text(_metadata_of(arguments))
-            if metadata is not None:
-                attributes[semconv.CALLSPAN_METADATA] = metadata
-        invocation = Invocation(
-            self.tracers.tracer(),
-            span_name(operation, attributes),
-            attributes,
-            kind=SpanKind.INTERNAL if operation.takes_attempts else SpanKind.CLIENT,
-            takes_attempts=operation.takes_attempts,
-        )
-        invocation.model = model
-        return Call(invocation, operation, arguments, self._capture, self.tracers)
-
-
-def _count_attempt(router_call: Invocation, attributes: Attributes, arguments: Mapping[str, Any]) -> None:
-    """Number an attempt, and say on the Router call's span why there is another: a retry, or a fallback.
-
-    A Router says of each attempt which group it is for. A call without one is made by the user's code that the Router
-    asks for a deployment (its plugins): it is part of the trace, and none of the Router's tries.
-    """
-    # Where it is for LiteLLM to read; `metadata` may be the caller's own, meant for the provider.
-    group = read(arguments.get("litellm_metadata"), "model_group") or read(arguments.get("metadata"), "model_group")
-    if not isinstance(group, str):
-        return
-    router_call.attempts += 1
-    attributes[semconv.CALLSPAN_ATTEMPT_NUMBER] = router_call.attempts
-    attributes[semconv.LITELLM_MODEL_GROUP] = group
-    deployment = read(arguments.get("model_info"), "id")
-    if isinstance(deployment, str):
-        attributes[semconv.LITELLM_DEPLOYMENT_ID] = deployment
-    if router_call.attempts > 1:
-        event = semconv.EVENT_RETRY if group == router_call.group else semconv.EVENT_FALLBACK
-        attempt = {semconv.CALLSPAN_ATTEMPT_NUMBER: router_call.attempts, semconv.LITELLM_MODEL_GROUP: group}
-        emit(router_call.span, event, attempt)
-    router_call.group = group

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from callspan._in_place import Wrapper
 from callspan._litellm import lifecycle, stream_results, worker
-from callspan._litellm.call import CallFactory
+from callspan._litellm.call_factory import CallFactory
 from callspan._litellm.loggers import LoggerDelivery
 from callspan._litellm.operations import APIS, describe_operation
 from callspan._litellm.placed import Placing

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from callspan._in_place import Wrapper
 from callspan._invocation import deactivate
-from callspan._litellm.call import Call, CallFactory
+from callspan._litellm.call import Call
+from callspan._litellm.call_factory import CallFactory
 from callspan._litellm.operations import APIS, Operation, describe_operation
 
 Args = tuple[Any, ...]
