@@ -20,12 +20,10 @@ from callspan._tracer import TracerSource
 _HOOKS: Final[Mapping[str, str]] = {
     "log_success_event": semconv.OUTCOME_SUCCESS,
     "log_failure_event": semconv.OUTCOME_FAILURE,
-    "log_stream_event": semconv.OUTCOME_SUCCESS,
     "async_log_success_event": semconv.OUTCOME_SUCCESS,
     "async_log_failure_event": semconv.OUTCOME_FAILURE,
-    "async_log_stream_event": semconv.OUTCOME_SUCCESS,
 }
-"""Method of a LiteLLM logger -> the hook it is told of."""
+"""Method of a LiteLLM logger -> the hook it is told of. Those that are called for each chunk are left out."""
 
 if TYPE_CHECKING:
     _ObjectProxy = wrapt.ObjectProxy[Any]
