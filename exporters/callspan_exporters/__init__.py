@@ -9,25 +9,41 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from callspan_exporters._durable import DurableSpanProcessor
-    from callspan_exporters._setup import ensure_delivery, pre_instrument, stop_watching
+    from callspan_exporters._setup import (
+        add_callback,
+        ensure_delivery,
+        pre_instrument,
+        remove_callback,
+        spend_exit_budget,
+        stop_watching,
+    )
+    from callspan_exporters.callback import CallbackDestination
     from callspan_exporters.otlp import OTLPDestination
     from callspan_exporters.span_exporter import SpanExporterDestination
 
 __all__ = [
+    "CallbackDestination",
     "DurableSpanProcessor",
     "OTLPDestination",
     "SpanExporterDestination",
+    "add_callback",
     "ensure_delivery",
     "pre_instrument",
+    "remove_callback",
+    "spend_exit_budget",
     "stop_watching",
 ]
 
 _HOMES = {
+    "CallbackDestination": "callback",
     "DurableSpanProcessor": "_durable",
     "OTLPDestination": "otlp",
     "SpanExporterDestination": "span_exporter",
+    "add_callback": "_setup",
     "ensure_delivery": "_setup",
     "pre_instrument": "_setup",
+    "remove_callback": "_setup",
+    "spend_exit_budget": "_setup",
     "stop_watching": "_setup",
 }
 

@@ -22,7 +22,7 @@ _PATIENCE_S: Final = 1.0
 class AttachedProcessor(StoringSpanProcessor):
     """Our processor on one provider. Notices processors that are added after it."""
 
-    def __init__(self, delivery: Delivery, destinations: Destinations, provider: Any) -> None:
+    def __init__(self, delivery: Delivery, destinations: Destinations | None, provider: Any) -> None:
         super().__init__(delivery)
         self._destinations = destinations
         # The SDK replaces this tuple whenever a processor is added: to compare its identity costs next to nothing.
@@ -49,17 +49,19 @@ class AttachedProcessor(StoringSpanProcessor):
             if processors is self._seen:
                 return
             self._seen = processors
+            if self._destinations is None:
+                return
             for processor in processors or ():
                 try:
-                    self._take_place(processor)
+                    self._take_place(processor, self._destinations)
                 except Exception:  # the application is never hurt
                     _logger.warning(
                         "The place of %r could not be taken: it goes on as it was", processor, exc_info=True
                     )
 
-    def _take_place(self, processor: SpanProcessor) -> None:
+    def _take_place(self, processor: SpanProcessor, destinations: Destinations) -> None:
         if isinstance(processor, DurableSpanProcessor):
-            self._destinations.leave_to(processor.destinations)
+            destinations.leave_to(processor.destinations)
             return
         exporter = stock_exporter(processor)
         if exporter is None or "on_end" in vars(processor):
@@ -67,9 +69,9 @@ class AttachedProcessor(StoringSpanProcessor):
         try:
             destination = destination_of(exporter)
         except NotCarriedOverError as error:
-            self._destinations.leave(str(getattr(exporter, "_endpoint", "")), str(error))
+            destinations.leave(str(getattr(exporter, "_endpoint", "")), str(error))
             return
-        self._destinations.take_over(destination)
+        destinations.take_over(destination)
         # On the processor itself and not in the provider's tuple: a span that is ending in another thread, or around
         # this very call, goes through the old tuple to its end. What the processor has queued it still sends.
         processor.on_end = _leave_it
@@ -79,8 +81,13 @@ def _leave_it(span: ReadableSpan) -> None:
     """Stand in for a stock processor's ``on_end``: ours has stored the span."""
 
 
-def attach(provider: Any, delivery: Delivery, destinations: Destinations) -> bool:
+def attach(provider: Any, delivery: Delivery, destinations: Destinations | None) -> bool:
     """Put our processor on a provider, once.
+
+    Args:
+        provider: the provider.
+        delivery: stores and sends.
+        destinations: decides about stock processors that are there; None leaves them alone.
 
     Returns:
         Whether it is there. A provider that is none of the SDK's takes no processors.

@@ -18,6 +18,7 @@ from callspan_exporters._outcome import Destination
 from callspan_exporters._sender import Sender
 from callspan_exporters._settings import BatchSettings
 from callspan_exporters._spool import AFTER_SHUTDOWN, DeadLetters, Limits, Spool, left_for_any
+from callspan_exporters.callback import CallbackDestination
 
 _PATIENCE_WITH_KNOWN_DOWN_S: Final = 0.5
 _PATIENCE_WITH_THREADS_S: Final = 0.1
@@ -220,6 +221,10 @@ class Delivery:
         self._exit_budget_s = max(0.0, self._exit_budget_s - (time.monotonic() - started))
         return delivered
 
+    def spend(self, seconds: float) -> None:
+        """Take from the exit budget what somebody else has held up the exit for; a fifth is always left."""
+        self._exit_budget_s = max(self._exit_budget_s / 5, self._exit_budget_s - seconds)
+
     @property
     def pending(self) -> int:
         """How many spans wait for the destination that most wait for, in what this process holds."""
@@ -259,6 +264,10 @@ class Delivery:
     def _shut_down(self, deadline: float) -> None:
         if self._started or self._left_for_us():
             self._flush(deadline, everything=True, hurried=True)
+            # What callbacks have ended while they were handed what was pending: spans of their own.
+            rest = [sender for sender in self._senders if sender.pending and not sender.known_down]
+            if any(isinstance(sender.destination, CallbackDestination) for sender in self._senders) and rest:
+                self._flush(deadline, everything=True, hurried=True, senders=rest)
         self._shut = True
         self._all_sent = self.pending == 0
         self._at_shutdown = self.figures
@@ -287,10 +296,12 @@ class Delivery:
         metrics = self._metrics.of_exporter(destination.component_type)
         return Sender(destination, self.spool, self._settings, self._dead_letters, metrics)
 
-    def _flush(self, deadline: float, *, everything: bool, hurried: bool = False) -> bool:
+    def _flush(
+        self, deadline: float, *, everything: bool, hurried: bool = False, senders: Sequence[Sender] | None = None
+    ) -> bool:
         flushes = [
             (sender, sender.flush(everything=everything, timeout_s=deadline - time.monotonic()))
-            for sender in self._senders
+            for sender in (self._senders if senders is None else senders)
         ]
         delivered = True
         hurried_deadline = min(deadline, time.monotonic() + _PATIENCE_WITH_KNOWN_DOWN_S)

@@ -37,6 +37,8 @@ class Sender:
         self, destination: Destination, spool: Spool, settings: BatchSettings, sink: Sink, metrics: ExporterMetrics
     ) -> None:
         self.destination = destination
+        wanted: int = getattr(destination, "max_batch_size", settings.max_export_batch_size)
+        self._batch_size = min(wanted, settings.max_export_batch_size)
         self._spool = spool
         self._settings = settings
         self._sink = sink
@@ -312,7 +314,7 @@ class Sender:
     def _next_batch(self, backlog: Backlog) -> list[StoredSpan]:
         """Return the next spans that are not too old, and enter those that are as expired."""
         horizon_ns = time.time_ns() - int(self._spool.limits.max_age_s * 1e9)
-        while batch := backlog.next_batch(self._settings.max_export_batch_size, _MAX_REQUEST_BYTES):
+        while batch := backlog.next_batch(self._batch_size, _MAX_REQUEST_BYTES):
             expired = [span for span in batch if span.time_ns < horizon_ns]
             if not expired:
                 return batch

@@ -5,16 +5,19 @@ import contextlib
 import logging
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
 from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan
 
 from callspan_exporters import _sdk
 from callspan_exporters._attach import attach
 from callspan_exporters._delivery import Delivery
 from callspan_exporters._destinations import Destinations, destinations_of_environment
 from callspan_exporters._settings import BatchSettings, exit_budget_s, limits, spool_root
+from callspan_exporters.callback import CallbackDestination
 
 _logger = logging.getLogger(__name__)
 
@@ -41,7 +44,7 @@ def ensure_delivery(tracer_provider: Any = None) -> bool:
     Returns:
         Whether spans are delivered, by callspan or, with ``CALLSPAN_DESTINATIONS=none``, by the provider.
     """
-    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    if _disabled():
         return False
     try:
         with _lock:
@@ -49,6 +52,38 @@ def ensure_delivery(tracer_provider: Any = None) -> bool:
     except Exception:  # no telemetry failure reaches the application
         _logger.warning("Spans are not delivered by callspan", exc_info=True)
         return False
+
+
+def add_callback(name: str, handle: Callable[[ReadableSpan], object]) -> bool:
+    """Have a function handed each span that is stored from now on, and those that a dead process left for its name.
+
+    It replaces another of that name. Before :func:`ensure_delivery` it is remembered until then.
+
+    Args:
+        name: what names it in the spool.
+        handle: see :class:`callspan_exporters.callback.CallbackDestination`.
+
+    Returns:
+        Whether spans are stored for it, now or once :func:`ensure_delivery` is called.
+    """
+    if _disabled():
+        _logger.warning("OTEL_SDK_DISABLED is true, so nothing is stored: callback %s is not called", name)
+        return False
+    with _lock:
+        _composition.add_callback(name, handle)
+    return True
+
+
+def remove_callback(name: str) -> None:
+    """Hand no more spans to a function. What is stored for it stays for a process that has one of its name."""
+    with _lock:
+        _composition.remove_callback(name)
+
+
+def spend_exit_budget(seconds: float) -> None:
+    """Take note that the exit has been held up already; the delivery holds it up for less."""
+    with _lock:
+        _composition.spend(seconds)
 
 
 def stop_watching() -> None:
@@ -60,12 +95,18 @@ def stop_watching() -> None:
         _composition.stop_watching()
 
 
+def _disabled() -> bool:
+    return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
 class _Composition:
     """What this process has set up."""
 
     def __init__(self) -> None:
         self._delivery: Delivery | None = None
         self._destinations: Destinations | None = None
+        self._callbacks: dict[str, CallbackDestination] = {}
+        self._providers: weakref.WeakSet[Any] = weakref.WeakSet()
         self._default_provider: Any = None
         self._stop_watching: Callable[[], None] | None = None
         self._ready = False
@@ -80,8 +121,31 @@ class _Composition:
             provider = self._global_provider()
         return self._attach(provider)
 
+    def add_callback(self, name: str, handle: Callable[[ReadableSpan], object]) -> None:
+        if name in self._callbacks:
+            self._callbacks[name].handle = handle
+            return
+        destination = self._callbacks[name] = CallbackDestination(name, handle)
+        if self._delivery is not None:
+            self._delivery.add(destination)
+            self._delivery.start_for_what_is_left()
+        elif self._ready:  # with nowhere to send to, so far
+            self._compose()
+            for provider in list(self._providers):
+                self._attach(provider)
+
+    def remove_callback(self, name: str) -> None:
+        destination = self._callbacks.pop(name, None)
+        if destination is not None and self._delivery is not None:
+            self._delivery.remove(destination)
+
+    def spend(self, seconds: float) -> None:
+        if self._delivery is not None:
+            self._delivery.spend(seconds)
+
     def _compose(self) -> None:
-        destinations = destinations_of_environment()
+        of_environment = destinations_of_environment()
+        destinations = [*of_environment, *self._callbacks.values()]
         if not destinations:
             return
         settings = BatchSettings.from_environment()
@@ -92,11 +156,12 @@ class _Composition:
             settings=settings,
             exit_budget_s=exit_budget_s(),
         )
-        self._destinations = Destinations(self._delivery, destinations[0])
+        if of_environment:
+            self._destinations = Destinations(self._delivery, of_environment[0])
 
     def _global_provider(self) -> Any:
         if self._default_provider is None and _sdk.no_provider_yet() and not _sdk.configure_by_file():
-            without_ours = self._delivery is None
+            without_ours = self._destinations is None
             self._default_provider = _sdk.new_provider(with_otlp=without_ours)
             _sdk.set_default(self._default_provider)
         current = trace.get_tracer_provider()
@@ -110,7 +175,8 @@ class _Composition:
             stop()
 
     def _attach(self, provider: Any) -> bool:
-        if self._delivery is None or self._destinations is None:
+        self._providers.add(provider)
+        if self._delivery is None:
             return True
         attached = attach(provider, self._delivery, self._destinations)
         if attached:

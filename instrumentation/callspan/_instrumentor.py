@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Collection
-from importlib.metadata import PackageNotFoundError, entry_points, version
-from typing import Any, Final
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.trace import TracerProvider
@@ -11,7 +11,7 @@ from opentelemetry.trace import TracerProvider
 from callspan._callbacks import draining
 from callspan._callbacks.leaving import loop_seams
 from callspan._content import ContentCapture
-from callspan._guard import guarded
+from callspan._delivery import call_delivery
 from callspan._litellm import batching
 from callspan._litellm.call_factory import CallFactory
 from callspan._litellm.loggers import LoggerDelivery, check_delivery
@@ -20,13 +20,6 @@ from callspan._patches import Patches
 from callspan._tracer import TracerSource, use
 
 _logger = logging.getLogger("callspan")
-
-DELIVERY_GROUP: Final = "callspan_delivery"
-"""Entry points of whatever delivers ended spans.
-
-``connect`` is called with the tracer provider or ``None`` when callspan is switched on, ``disconnect`` without
-arguments when it is switched off.
-"""
 
 
 class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBaseClass]  # upstream is untyped
@@ -67,7 +60,7 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
         delivery: LoggerDelivery = kwargs.get("litellm_callbacks", "background")
         check_delivery(delivery, "litellm_callbacks")
         self._check_litellm()
-        self._call_delivery("connect", provider)
+        call_delivery("connect", provider)
         self._tracers = TracerSource(provider)
         use(self._tracers)
         factory = CallFactory(self._tracers, ContentCapture.from_environment())
@@ -80,7 +73,7 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
             self._patches.undo()
             self._patches = None
             draining.flushers.remove(batching.flushes)
-        self._call_delivery("disconnect")
+        call_delivery("disconnect")
 
     @staticmethod
     def _check_litellm() -> None:
@@ -90,9 +83,3 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
             _logger.warning(
                 "callspan is on, but LiteLLM is not installed, so there is nothing to record: pip install litellm"
             )
-
-    @staticmethod
-    @guarded
-    def _call_delivery(name: str, *arguments: TracerProvider | None) -> None:
-        for entry_point in entry_points(group=DELIVERY_GROUP, name=name):
-            entry_point.load()(*arguments)

@@ -150,11 +150,15 @@ def test_our_own_requests_make_no_spans(delivery: Delivery, monkeypatch: pytest.
 def test_public_names() -> None:
     """What the package offers is this, and each entry point leads to one of them."""
     assert callspan_exporters.__all__ == [
+        "CallbackDestination",
         "DurableSpanProcessor",
         "OTLPDestination",
         "SpanExporterDestination",
+        "add_callback",
         "ensure_delivery",
         "pre_instrument",
+        "remove_callback",
+        "spend_exit_budget",
         "stop_watching",
     ]
     for name in callspan_exporters.__all__:
@@ -162,6 +166,9 @@ def test_public_names() -> None:
     for group, name, function in (
         ("opentelemetry_pre_instrument", "callspan", callspan_exporters.pre_instrument),
         ("callspan_delivery", "connect", callspan_exporters.ensure_delivery),
+        ("callspan_delivery", "add_callback", callspan_exporters.add_callback),
+        ("callspan_delivery", "remove_callback", callspan_exporters.remove_callback),
+        ("callspan_delivery", "spend_exit_budget", callspan_exporters.spend_exit_budget),
         ("callspan_delivery", "disconnect", callspan_exporters.stop_watching),
     ):
         (entry_point,) = entry_points(group=group, name=name)

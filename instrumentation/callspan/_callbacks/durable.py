@@ -7,7 +7,6 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
@@ -20,12 +19,12 @@ from callspan._callbacks.callback import Callback
 from callspan._callbacks.execution import Execution
 from callspan._callbacks.job import Job
 from callspan._callbacks.record import CallRecord, fields_of_ids, fields_of_span, fields_of_time
+from callspan._delivery import call_delivery
 from callspan._invocation import deactivate, outside_with
 from callspan._tracer import tracer_in_force
 
 _logger = logging.getLogger("callspan")
 
-_GROUP: Final = "callspan_delivery"
 _REDACTED: Final = ("key", "token", "secret", "password", "authorization", "headers", "credential")
 
 
@@ -49,7 +48,7 @@ class StoredSpan(Protocol):
 
 def add(callback: Callback) -> None:
     """Have the spool feed a callback; warns where nothing delivers."""
-    delivered = _call_delivery("add_callback", callback.name, handler(callback))
+    delivered = call_delivery("add_callback", callback.name, handler(callback))
     if delivered is None:
         _logger.warning(
             "Callback %s is durable, but nothing that stores spans is installed: it is not called", callback.name
@@ -58,14 +57,7 @@ def add(callback: Callback) -> None:
 
 def remove(callback: Callback) -> None:
     """Have it feed the callback no more."""
-    _call_delivery("remove_callback", callback.name)
-
-
-def _call_delivery(name: str, *arguments: object) -> object:
-    answer: object = None
-    for entry_point in entry_points(group=_GROUP, name=name):
-        answer = entry_point.load()(*arguments)
-    return answer
+    call_delivery("remove_callback", callback.name)
 
 
 def handler(callback: Callback) -> Callable[[StoredSpan], None]:

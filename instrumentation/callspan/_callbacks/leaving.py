@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from callspan._callbacks import draining, running
 from callspan._callbacks.job import pending
+from callspan._delivery import call_delivery
 from callspan._guard import guarded
 from callspan._patches import Seam
 from callspan.environment_variables import CALLSPAN_EXIT_BUDGET
@@ -121,8 +122,10 @@ _ready = _Ready()
 
 @guarded
 def _leave() -> None:
+    began = time.monotonic()
     with _budget.spending() as timeout:
         draining.drain_process(timeout)
+    call_delivery("spend_exit_budget", time.monotonic() - began)
 
 
 def _terminated(signum: int, _frame: FrameType | None) -> None:
