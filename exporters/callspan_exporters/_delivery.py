@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 import os
 import sys
 import threading
@@ -19,6 +20,8 @@ from callspan_exporters._sender import Sender
 from callspan_exporters._settings import BatchSettings
 from callspan_exporters._spool import AFTER_SHUTDOWN, DeadLetters, Limits, Spool, left_for_any
 from callspan_exporters.callback import CallbackDestination
+
+_logger = logging.getLogger(__name__)
 
 _PATIENCE_WITH_KNOWN_DOWN_S: Final = 0.5
 _PATIENCE_WITH_THREADS_S: Final = 0.1
@@ -60,6 +63,7 @@ class Delivery:
         self._dead_letters = DeadLetters(root, limits.max_age_s)
         self._metrics = DeliveryMetrics(meter_provider, component_type)
         self._senders = [self._sender(destination) for destination in destinations]
+        self._removed: dict[str, Sender] = {}
         self._metrics.observe(self)
         self._started = False
         self._unsent = 0
@@ -126,6 +130,8 @@ class Delivery:
             return
         self.spool.add_destination(destination.identity)
         sender = self._sender(destination)
+        if (removed := self._removed.pop(destination.identity, None)) is not None:
+            sender.follow(removed)
         self._senders = [*self._senders, sender]
         if self._started:
             sender.start()
@@ -136,7 +142,11 @@ class Delivery:
         self._senders = [sender for sender in self._senders if sender not in removed]
         for sender in removed:
             sender.stop(_PATIENCE_WITH_KNOWN_DOWN_S)
+            self._removed[destination.identity] = sender
+        in_memory = [text for sender in removed if (text := _of(sender, sender.pending_in_memory))]
         self.spool.remove_destination(destination.identity)
+        if in_memory and destination.identity not in self.spool.memory.backlogs:
+            _logger.warning("%s were in memory only and are lost, for it was removed", ", ".join(in_memory))
 
     def replace(self, old: Destination, new: Destination) -> None:
         """Have one destination take the place of another, with all that is pending for it."""
@@ -289,6 +299,7 @@ class Delivery:
         self._unsent = 0
         self._begin_shutting()
         self.spool.after_fork_in_child()
+        self._removed.clear()
         for sender in self._senders:
             sender.after_fork_in_child()
 

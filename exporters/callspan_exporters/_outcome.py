@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Protocol
+from typing import Final, Protocol
 
 from callspan_exporters._encoded import EncodedSpan
+
+OF_CALLBACK: Final = "callback:"
+"""What the identity of a function begins with that spans are handed to."""
 
 
 class Verdict(Enum):

@@ -83,7 +83,9 @@ class Sender:
         """
         flush = Flush(everything=everything, deadline=time.monotonic() + timeout_s)
         thread = self._thread
-        if thread is not None and thread.is_alive():
+        if thread is threading.current_thread():  # a callback flushes, and is what would be waited for
+            flush.finish(delivered=False)
+        elif thread is not None and thread.is_alive():
             self._inbox.put(flush)
             if self._stop.is_set():  # it may not look again
                 flush.finish(delivered=False)

@@ -175,7 +175,8 @@ class _Composition:
             stop()
 
     def _attach(self, provider: Any) -> bool:
-        self._providers.add(provider)
+        with contextlib.suppress(TypeError):  # one that nobody can refer to weakly is none of the SDK's
+            self._providers.add(provider)
         if self._delivery is None:
             return True
         attached = attach(provider, self._delivery, self._destinations)

@@ -187,7 +187,7 @@ def _retry_after_s(value: str | None) -> float | None:
     return min(max(0.0, seconds), _MAX_RETRY_AFTER_S) if seconds == seconds else None  # noqa: PLR0124  not a number
 
 
-def described(error: BaseException) -> str:
+def described(error: Exception) -> str:
     """Return what went wrong, in few words."""
     cause = _cause(error)
     if isinstance(cause, ssl.SSLError) and cause.reason:

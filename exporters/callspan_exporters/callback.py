@@ -1,5 +1,6 @@
 """A function as a destination: it is handed every stored span, one at a time, until it has dealt with it."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -8,12 +9,13 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from callspan_exporters._decoding import decode_span
 from callspan_exporters._encoded import EncodedSpan
-from callspan_exporters._outcome import Outcome, Transport, Verdict
-from callspan_exporters._transport import described
+from callspan_exporters._outcome import OF_CALLBACK, Outcome, Transport, Verdict
+from callspan_exporters.span_exporter import without_secrets
 
 ATTEMPTS: Final = 10
 """How often a span is handed over in one process before it counts as rejected, with the waits of the sender between."""
 _TIMEOUT_S: Final = 3600.0  # a function cannot be interrupted; who registers it sees to its time
+_MAX_REASON: Final = 200  # characters
 
 
 class CallbackDestination:
@@ -40,7 +42,7 @@ class CallbackDestination:
     @property
     def identity(self) -> str:
         """What names it on disk and to people."""
-        return f"callback:{self._name}"
+        return f"{OF_CALLBACK}{self._name}"
 
     @property
     def timeout_s(self) -> float:
@@ -69,8 +71,9 @@ class _Calls:
 
     def __init__(self, destination: CallbackDestination) -> None:
         self._destination = destination
-        self._failing: int | None = None
-        self._failures = 0
+        self._handle = destination.handle
+        # Of the first span in each place where spans wait: they take turns.
+        self._failures: Counter[bytes] = Counter()
 
     def send(self, spans: Sequence[EncodedSpan], timeout_s: float) -> Outcome:  # noqa: ARG002  see the destination
         for encoded in spans:
@@ -78,22 +81,43 @@ class _Calls:
                 span = decode_span(encoded)
             except Exception as error:  # noqa: BLE001  whatever is wrong with it is so for good
                 return Outcome(Verdict.REJECTED, f"a span that cannot be read: {type(error).__name__}")
-            # What a function of the application's does is traced as ever, and has no part in the sending.
-            token = attach(Context())
-            try:
-                self._destination.handle(span)
-            except BaseException as error:  # noqa: BLE001  theirs, and the thread must outlive it
-                return self._failed(span, error)
-            finally:
-                detach(token)
+            outcome = self._call(span, encoded.span)
+            if outcome.verdict is not Verdict.DELIVERED:
+                return outcome
         return Outcome(Verdict.DELIVERED)
 
     def close(self) -> None:
         """Nothing is open."""
 
-    def _failed(self, span: ReadableSpan, error: BaseException) -> Outcome:
-        span_id = span.context.span_id if span.context is not None else 0
-        self._failures = self._failures + 1 if span_id == self._failing else 1
-        self._failing = span_id
-        verdict = Verdict.RETRY if self._failures < self._destination.attempts else Verdict.REJECTED
-        return Outcome(verdict, described(error))
+    def _call(self, span: ReadableSpan, key: bytes) -> Outcome:
+        handle = self._destination.handle
+        if handle is not self._handle:  # what another one has failed at is not held against it
+            self._handle = handle
+            self._failures.clear()
+        # What a function of the application's does is traced as ever, and has no part in the sending.
+        token = attach(Context())
+        try:
+            handle(span)
+        except BaseException as error:  # noqa: BLE001  theirs, and the thread must outlive it
+            return self._failed(key, error)
+        finally:
+            detach(token)
+        self._failures.pop(key, None)
+        return Outcome(Verdict.DELIVERED)
+
+    def _failed(self, key: bytes, error: BaseException) -> Outcome:
+        self._failures[key] += 1
+        if self._failures[key] < self._destination.attempts:
+            return Outcome(Verdict.RETRY, _reason(error))
+        del self._failures[key]
+        return Outcome(Verdict.REJECTED, _reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    """Return what a function raised, in one line, without the keys that URLs in it may hold."""
+    name = type(error).__qualname__
+    try:
+        message = str(error).strip().partition("\n")[0]
+    except Exception:  # noqa: BLE001  theirs, too
+        return name
+    return f"{name}: {without_secrets(message)[:_MAX_REASON]}" if message else name

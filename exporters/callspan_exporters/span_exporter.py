@@ -88,7 +88,7 @@ class SpanExporterDestination:
         try:
             return self._exporter.force_flush(int(timeout_s * 1000)) is not False
         except Exception as error:  # noqa: BLE001  somebody else's exporter may raise anything
-            _logger.warning("%s was not flushed: %s", self._identity, _without_secrets(described(error)))
+            _logger.warning("%s was not flushed: %s", self._identity, without_secrets(described(error)))
             return False
 
     def shutdown(self) -> None:
@@ -96,7 +96,7 @@ class SpanExporterDestination:
         try:
             self._exporter.shutdown()
         except Exception as error:  # noqa: BLE001  as above
-            _logger.warning("%s was not shut down: %s", self._identity, _without_secrets(described(error)))
+            _logger.warning("%s was not shut down: %s", self._identity, without_secrets(described(error)))
 
 
 def as_destination(exporter: "SpanExporter | Destination") -> Destination:
@@ -150,13 +150,13 @@ def _exported(exporter: SpanExporter, spans: list[ReadableSpan]) -> Outcome:
     try:
         result = exporter.export(spans)
     except Exception as error:  # noqa: BLE001  somebody else's exporter may raise anything
-        return Outcome(Verdict.RETRY, _without_secrets(described(error)))
+        return Outcome(Verdict.RETRY, without_secrets(described(error)))
     if result is SpanExportResult.FAILURE:
         return Outcome(Verdict.RETRY, "its exporter reported a failure")
     return Outcome(Verdict.DELIVERED)
 
 
-def _without_secrets(text: str) -> str:
+def without_secrets(text: str) -> str:
     """Return what an error says, without what may be a key in the URLs that HTTP clients name in theirs."""
     return _URL.sub(lambda url: _address(url[0]), text)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from callspan_exporters._commands.spool import NoSpoolError, add_spool_argument, chosen_spool, complain
+from callspan_exporters._outcome import OF_CALLBACK
 from callspan_exporters._show.labels import printable
 from callspan_exporters._spool import read_accounts
 from callspan_exporters.environment_variables import CALLSPAN_DESTINATIONS
@@ -120,7 +121,9 @@ def _say_what_became(directory: Path, sent: dict[str, int], reasons: dict[str, s
             left += account.pending
             reason = reasons.get(account.destination)
             why = f" ({printable(reason)})" if reason else ""
-            if account.destination not in sent:
+            if account.destination.startswith(OF_CALLBACK):
+                why = ", which a process is handed that registers the callback"
+            elif account.destination not in sent:
                 why = ", which is not configured here: nothing was sent to it"
             complain(f"{_spans(account.pending)} left for {destination}{why}")
         elif account.pending:
