@@ -226,3 +226,26 @@ def test_it_runs_whatever_the_provider_does(tmp_path: Path, upstream: OpenAIUpst
     upstream.behave(*behaviours)
     env = {"OPENAI_API_BASE": upstream.base_url, "OPENAI_BASE_URL": upstream.base_url}
     check(Scenario(scenario.program, scenario.runs, env=env), tmp_path)
+
+
+NESTED = """
+litellm.callbacks = []
+callspan.remove_callback(own)
+
+async def again(call):
+    await asyncio.sleep(0.05)
+    line("outer" if call.metadata.get("outer") else "inner")
+    if call.metadata.get("outer"):
+        await litellm.acompletion(**CHAT, mock_response="Hello!")
+
+callspan.add_callback(again, delivery="blocking")
+
+async def main():
+    await asyncio.gather(*(call(metadata={"outer": True}) for _ in range(300)))
+asyncio.run(main())
+"""
+
+
+def test_callbacks_that_wait_for_one_another_are_not_held_back(tmp_path: Path) -> None:
+    """Each blocks a call made in a callback of the same kind, more of them at once than run at once otherwise."""
+    check(Scenario(NESTED, {"outer": 300, "inner": 300}), tmp_path)

@@ -347,3 +347,10 @@ def test_spans_of_callbacks_reach_the_provider(order: str) -> None:
     printed = run_python(PROVIDERS.format(**places), env={"CALLSPAN_DESTINATIONS": "none"}).stdout.splitlines()
     names = [line for line in printed if line]
     assert sorted(names) == sorted(["chat gpt-4o-mini", "callback __main__.Logger", "within"] * 2)
+
+
+def test_the_example_runs() -> None:
+    """As it stands, in the order that each delivery promises."""
+    example = Path(__file__).parents[2] / "examples" / "callbacks.py"
+    printed = [line.split(":")[0] for line in run_python(example).stdout.splitlines()]
+    assert printed == ["audit", "answer", "analytics", "end of main", "ledger"]

@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -25,23 +26,40 @@ from callspan_exporters._spool._process_spool import FORK_PATIENCE_S, ProcessSpo
 
 _logger = logging.getLogger(__name__)
 
-# Each takes a few file descriptors, which the application has other uses for.
-_MAX_HELD: Final = 16
+# Each takes a few file descriptors, which the application has other uses for. For each destination: one that takes
+# nothing is not to stand in the way of the others.
+_MAX_WAITING: Final = 8
 
 
 class Adoption:
-    """The directories that this process has taken over. Senders of several threads ask it to look for more."""
+    """The directories that this process has taken over. Senders of several threads ask it to look for more.
+
+    Attributes:
+        held: all of them.
+        former: paths of those that this process has written itself.
+    """
 
     def __init__(self) -> None:
         self.held: list[ProcessSpool] = []
+        self.former: set[Path] = set()
         self._lock = threading.Lock()
         self._fork_waited = False
-        # Dead, and without anything for us: nothing is ever added to them.
-        self._passed_over: set[tuple[Path, tuple[str, ...]]] = set()
+        # For which of our destinations something waits in those that are dead and not held: nothing is ever added.
+        self._let_be: dict[tuple[Path, tuple[str, ...]], frozenset[str]] = {}
 
-    def with_cursor(self, destination: str) -> list[ProcessSpool]:
-        """Return those that hold spans for a destination."""
-        return [spool for spool in list(self.held) if destination in spool.cursors]
+    def waiting_for(self, destination: str) -> list[ProcessSpool]:
+        """Return those whose spans a destination's sender has its turn at.
+
+        No others: one of these is not let go of while something waits in it for that destination, and the rest may be.
+        """
+        waiting = [spool for spool in list(self.held) if not spool.settled([destination])]
+        others = [spool for spool in waiting if spool.path not in self.former][:_MAX_WAITING]
+        return [spool for spool in waiting if spool.path in self.former or spool in others]
+
+    def keep(self, spool: ProcessSpool) -> None:
+        """Hold a directory that this process has written itself, until it is done for all destinations."""
+        self.former.add(spool.path)
+        self.held.append(spool)
 
     def look(self, root: Path, destinations: Sequence[str], own: Path | None, max_age_s: float) -> None:
         """Let go of what is done for these destinations, and take over what has become orphaned.
@@ -57,17 +75,16 @@ class Adoption:
         if not self._lock.acquire(blocking=False):
             return
         try:
-            self._let_go(destinations)
+            held_for = self._let_go(destinations)
             remove_half_made(root)
-            held = {spool.path for spool in self.held}
+            passed_over = {spool.path for spool in self.held} | {own}
             directories = process_directories(root)
-            self._passed_over = {key for key in self._passed_over if key[0] in directories}
+            self._let_be = {key: waiting for key, waiting in self._let_be.items() if key[0] in directories}
             for directory in directories:
-                key = (directory, tuple(destinations))
-                if len(self.held) >= _MAX_HELD:
+                if all(held_for[destination] >= _MAX_WAITING for destination in destinations):
                     break
-                if directory != own and directory not in held and key not in self._passed_over:
-                    self._take(directory, destinations, max_age_s)
+                if directory not in passed_over:
+                    self._take(directory, destinations, held_for, max_age_s)
         finally:
             self._lock.release()
 
@@ -88,14 +105,31 @@ class Adoption:
         if self._fork_waited:
             self._lock.release()
 
-    def _let_go(self, destinations: Sequence[str]) -> None:
+    def _let_go(self, destinations: Sequence[str]) -> Counter[str]:
+        """Let go of what is done, and of what waits for those alone that have enough to do.
+
+        Returns:
+            In how many of the others something waits, by destination.
+        """
+        held_for: Counter[str] = Counter()
         for spool in list(self.held):
-            if spool.settled(destinations):
+            waiting = _waiting(spool, destinations)
+            if spool.path in self.former:
+                stays = bool(waiting)
+            else:
+                stays = _has_room(held_for, waiting)
+                held_for.update(waiting)
+            if not stays:
                 self.held.remove(spool)
                 spool.release()
-                self._passed_over.add((spool.path, tuple(destinations)))
+                self._let_be[spool.path, tuple(destinations)] = waiting
+        return held_for
 
-    def _take(self, directory: Path, destinations: Sequence[str], max_age_s: float) -> None:
+    def _take(self, directory: Path, destinations: Sequence[str], held_for: Counter[str], max_age_s: float) -> None:
+        key = (directory, tuple(destinations))
+        waiting = self._let_be.get(key)
+        if waiting is not None and not _has_room(held_for, waiting):
+            return
         ours, expired = _for_any(directory, destinations), _has_expired(directory, max_age_s)
         if not ours and not expired:
             return
@@ -105,7 +139,7 @@ class Adoption:
         try:
             if _of_another_version(directory):
                 os.close(lock)
-                self._passed_over.add((directory, tuple(destinations)))
+                self._let_be[key] = frozenset()
                 return
             if expired:
                 retire(directory)
@@ -116,11 +150,21 @@ class Adoption:
         except OSError:  # for now
             os.close(lock)
             return
-        if spool.settled(destinations):
-            spool.release()
-            self._passed_over.add((directory, tuple(destinations)))
-        else:
+        waiting = _waiting(spool, destinations)
+        if _has_room(held_for, waiting):
             self.held.append(spool)
+            held_for.update(waiting)
+        else:
+            spool.release()
+            self._let_be[key] = waiting
+
+
+def _waiting(spool: ProcessSpool, destinations: Iterable[str]) -> frozenset[str]:
+    return frozenset(destination for destination in destinations if not spool.settled([destination]))
+
+
+def _has_room(held_for: Counter[str], waiting: Iterable[str]) -> bool:
+    return any(held_for[destination] < _MAX_WAITING for destination in waiting)
 
 
 def left_for_any(root: Path, destinations: Sequence[str]) -> bool:

@@ -151,8 +151,7 @@ class Spool:
     def _begin_another_directory(self, own: ProcessSpool) -> None:
         """Leave the directory of this process as it is, and go on sending from it as if it had been adopted."""
         own.stop_writing()
-        self._former.add(own.path)
-        self.adoption.held.append(own)
+        self.adoption.keep(own)
         self._own = None
         self._begin_anew()
 
@@ -240,7 +239,6 @@ class Spool:
         self._backlogs: dict[tuple[Path, str], DiskBacklog] = {}
         self.stored = 0
         self.adoption = Adoption()
-        self._former: set[Path] = set()
         self.memory = MemorySpool(0)
         self._size = SizeLimit(self.limits.max_bytes, self._notices)
         self._expired_in_memory = 0
@@ -340,8 +338,8 @@ class Spool:
                 cursor.advance_memory(mark)
 
     def _taken_over(self, destination: str, *, left_by_us: bool) -> list[ProcessSpool]:
-        held = self.adoption.with_cursor(destination)
-        return [spool for spool in held if (spool.path in self._former) is left_by_us]
+        waiting = self.adoption.waiting_for(destination)
+        return [spool for spool in waiting if (spool.path in self.adoption.former) is left_by_us]
 
     def _held(self) -> list[ProcessSpool]:
         return [*([self._own] if self._own is not None else []), *self.adoption.held]

@@ -18,13 +18,26 @@ class Job:
         context: the context to run it in.
         awaits: whether ``work`` gives a coroutine.
         place: what runs it: an event loop, or ``None`` for a thread.
+        nested: whether it was made in the run of another, which may wait for it: no limit is to hold it back.
         since: grows from job to job; one that was made in another's run has the other's.
         started: whether its first step was taken.
         done: whether it is over.
         flushing: whether it waits for others, which do not wait for it in turn.
     """
 
-    __slots__ = ("_wake", "awaits", "context", "done", "flushing", "name", "place", "since", "started", "work")
+    __slots__ = (
+        "_wake",
+        "awaits",
+        "context",
+        "done",
+        "flushing",
+        "name",
+        "nested",
+        "place",
+        "since",
+        "started",
+        "work",
+    )
 
     def __init__(
         self, name: str, work: Callable[[], Any], context: contextvars.Context, *, awaits: bool = False
@@ -35,6 +48,7 @@ class Job:
         self.awaits = awaits
         self.place: asyncio.AbstractEventLoop | None = None
         maker = current.get()
+        self.nested = maker is not None
         self.since = next(_counter) if maker is None else maker.since
         self.started = False
         self.done = False

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import weakref
 from collections import deque
 from typing import Any, Final
 
@@ -14,16 +15,17 @@ _AT_ONCE: Final = 128
 class Lane:
     """The runs of one callback on one loop."""
 
-    __slots__ = ("_loop_runs", "running", "waiting")
+    __slots__ = ("_at_once", "_loop_runs", "running", "waiting")
 
-    def __init__(self, loop_runs: "LoopRuns") -> None:
+    def __init__(self, loop_runs: "LoopRuns", at_once: float) -> None:
         self._loop_runs = loop_runs
+        self._at_once = at_once
         self.waiting: deque[Job] = deque()
         self.running = 0
 
     def start_some(self) -> None:
         """Start runs up to the limit."""
-        while self.waiting and self.running < _AT_ONCE and not self._loop_runs.ending:
+        while self.waiting and self.running < self._at_once and not self._loop_runs.ending:
             job = self.waiting.popleft()
             self.running += 1
             self._loop_runs.start(self, job)
@@ -52,9 +54,11 @@ class LoopRuns:
     def add(self, key: object, job: Job) -> None:
         """Have a job run soon, after those with the same key that were added before it."""
         job.place = self.loop
+        if job.nested:
+            key = ("nested", key)
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = Lane(self)
+            lane = self._lanes[key] = Lane(self, float("inf") if job.nested else _AT_ONCE)
         lane.waiting.append(job)
         if not self._pump_due:
             self._pump_due = True
@@ -131,12 +135,21 @@ async def _drive(job: Job) -> None:
 _by_loop: Final[dict[asyncio.AbstractEventLoop, LoopRuns]] = {}
 
 
+_used: Final[weakref.WeakSet[asyncio.AbstractEventLoop]] = weakref.WeakSet()
+
+
 def runs_on(loop: asyncio.AbstractEventLoop) -> LoopRuns:
     """The runs on ``loop``."""
     runs = _by_loop.get(loop)
     if runs is None:
         runs = _by_loop[loop] = LoopRuns(loop)
+        _used.add(loop)
     return runs
+
+
+def was_used(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether there were runs on a loop, now or before."""
+    return loop in _used
 
 
 def busy_loops() -> list[LoopRuns]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Mapping
 from types import FrameType
 from typing import Any, Final
 
-from callspan._callbacks import draining, running
+from callspan._callbacks import draining, lanes, running
 from callspan._callbacks.job import pending
 from callspan._delivery import call_delivery
 from callspan._guard import guarded
@@ -65,7 +65,7 @@ _budget = _Budget()
 def wrap_cancel_all_tasks(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
     """Wrapper of ``asyncio.runners._cancel_all_tasks``, by which ``asyncio.run`` and ``asyncio.Runner`` end a loop."""
     loop: asyncio.AbstractEventLoop = args[0] if args else kwargs["loop"]
-    if running.is_own_loop(loop):
+    if running.is_own_loop(loop) or not lanes.was_used(loop):
         return wrapped(*args, **kwargs)
     with _budget.spending() as timeout, draining.ending(loop, timeout):
         return wrapped(*args, **kwargs)
@@ -73,7 +73,8 @@ def wrap_cancel_all_tasks(wrapped: Callable[..., Any], _instance: object, args: 
 
 def wrap_close(wrapped: Callable[..., Any], instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """Wrapper of a loop's ``close``, for those who end one by hand."""
-    if instance.is_closed() or instance.is_running() or running.running_loop() is not None:
+    ends = not (instance.is_closed() or instance.is_running()) and running.running_loop() is None
+    if not ends or not lanes.was_used(instance):
         return wrapped(*args, **kwargs)
     with _budget.spending() as timeout, draining.ending(instance, timeout):
         return wrapped(*args, **kwargs)
@@ -133,9 +134,10 @@ def _terminated(signum: int, _frame: FrameType | None) -> None:
     signal.signal(signum, signal.SIG_DFL)
     if pending or draining.holds_back():
         # Not here: the loop that this thread runs could not go on.
-        threading.Thread(target=_leave_by_signal, args=[signum], name="callspan leaving", daemon=True).start()
-    else:
-        os.kill(os.getpid(), signum)
+        with contextlib.suppress(RuntimeError):  # the interpreter is about to end
+            threading.Thread(target=_leave_by_signal, args=[signum], name="callspan leaving", daemon=True).start()
+            return
+    os.kill(os.getpid(), signum)
 
 
 def _leave_by_signal(signum: int) -> None:

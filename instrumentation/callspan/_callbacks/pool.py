@@ -44,12 +44,10 @@ class Pool:
     def add(self, key: object, job: Job) -> None:
         """Have a job run soon, after those with the same key that were added before it."""
         with self._changed:
-            lane = self._lanes.get(key)
-            if lane is None:
-                lane = self._lanes[key] = _Lane()
+            lane = _Lane() if job.nested else self._lanes.setdefault(key, _Lane())
             lane.waiting.append(job)
             self._offer(lane)
-            new = self._idle < len(self._offers) and self._threads < _MOST_THREADS
+            new = self._idle < len(self._offers) and (job.nested or self._threads < _MOST_THREADS)
             if new:
                 self._threads += 1
             else:

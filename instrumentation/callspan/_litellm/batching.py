@@ -6,17 +6,20 @@ LiteLLM leaves that to tasks that end with their loop.
 import inspect
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from callspan._litellm.loggers import callbacks_of
 from callspan._litellm.observed import name_of
 from callspan._litellm.untyped import as_items
 
+_letting_go: Final[set[int]] = set()
+"""Loggers that are at it, on a loop of another thread, say: what they send is not to be sent twice."""
+
 
 def flushes() -> Iterator[tuple[str, Callable[[], Awaitable[object]]]]:
     """Each logger that holds something back, with what has it let go."""
     for logger in _loggers():
-        if _holds_back(logger):
+        if id(logger) not in _letting_go and _holds_back(logger):
             yield name_of(type(logger)), _flush_of(logger)
 
 
@@ -38,10 +41,14 @@ def _holds_back(logger: Any) -> bool:
 
 def _flush_of(logger: Any) -> Callable[[], Awaitable[object]]:
     async def flush() -> None:
-        await logger.flush_queue()
-        # LiteLLM's does nothing without the lock that a logger is to bring.
-        if getattr(logger, "flush_lock", None) is None and logger.log_queue:
-            await logger.async_send_batch()
-            logger.log_queue.clear()
+        _letting_go.add(id(logger))
+        try:
+            await logger.flush_queue()
+            # LiteLLM's does nothing without the lock that a logger is to bring.
+            if getattr(logger, "flush_lock", None) is None and logger.log_queue:
+                await logger.async_send_batch()
+                logger.log_queue.clear()
+        finally:
+            _letting_go.discard(id(logger))
 
     return flush
