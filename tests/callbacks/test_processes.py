@@ -115,3 +115,50 @@ async def main():
 asyncio.run(main())
 """
     check(Scenario(program, both(10_000)), tmp_path, timeout=240)
+
+
+FORK_BATCHES = """
+from litellm.integrations.custom_batch_logger import CustomBatchLogger
+
+class Batching(CustomBatchLogger):
+    async def async_log_success_event(self, kwargs, response_obj, start_time, end_time):
+        self.log_queue.append(response_obj.id)
+    async def async_send_batch(self):
+        for _ in self.log_queue:
+            line("LiteLLM sent")
+
+litellm.callbacks = [Batching(flush_lock=asyncio.Lock())]
+loop = asyncio.new_event_loop()
+loop.run_until_complete(call())
+if WITH:
+    callspan.force_flush(5)
+pid = os.fork()
+if pid == 0:
+    asyncio.run(call())
+    sys.exit()
+os.waitpid(pid, 0)
+"""
+
+
+def test_a_batch_is_sent_by_one_process(tmp_path: Path) -> None:
+    """What the parent holds back when it forks is the parent's to send."""
+    check(Scenario(FORK_BATCHES, {"LiteLLM sent": 2, "callspan": 2}), tmp_path)
+
+
+THREAD_AFTER_MAIN = """
+import concurrent.futures
+
+def work():
+    for _ in range(3):
+        litellm.completion(**CHAT, mock_response="Hello!")
+        time.sleep(0.2)
+
+threading.Thread(target=work).start()
+concurrent.futures.ThreadPoolExecutor().submit(work)
+"""
+
+
+def test_threads_that_outlive_the_main_one(tmp_path: Path) -> None:
+    """Their calls' callbacks run too, and none is said to be cut off before the process ends."""
+    ran = check(Scenario(THREAD_AFTER_MAIN, {"callspan": 6}), tmp_path)
+    assert "cut off" not in ran.err

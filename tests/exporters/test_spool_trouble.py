@@ -404,7 +404,36 @@ def test_what_was_passed_over_and_is_gone_is_forgotten(tmp_path: Path) -> None:
         drain(spool.adopted_backlogs(A)[0])
         spool.adopt()
     spool.adopt()
-    assert len(spool.adoption._passed_over) <= len(process_directories(root))
+    assert len(spool.adoption._let_be) <= len(process_directories(root))
+
+
+def test_a_destination_that_takes_nothing_stands_in_nobodys_way(tmp_path: Path) -> None:
+    """What many dead processes left goes to the others, a few at a time, and to it when it is well again."""
+    root = tmp_path / "spool"
+    for _ in range(30):
+        dead = Spool(root, Limits(), [A, B])
+        fill(dead, 2)
+        left_by_a_dead_process(dead)
+    spool = Spool(root, Limits(), [A, B])
+    before = descriptors()
+    spool.adopt()
+    its_turn = {backlog.spool.path for backlog in spool.adopted_backlogs(A)}
+    handed_over = 0
+    while backlogs := spool.adopted_backlogs(B):
+        handed_over += sum(len(drain(backlog)) for backlog in backlogs)
+        spool.adopt()
+        # Its sender may be in the midst of any of them.
+        assert its_turn <= {left.path for left in spool.adoption.held}
+        assert len(spool.adoption.held) <= 16
+        assert descriptors() - before <= 16 * 5
+    assert handed_over == 60
+    assert accounts(root) == {A: (60, 0, 0, 0, 60), B: (60, 60, 0, 0, 0)}
+    while backlogs := spool.adopted_backlogs(A):
+        handed_over += sum(len(drain(backlog)) for backlog in backlogs)
+        spool.adopt()
+    assert handed_over == 120
+    assert accounts(root) == {A: (60, 60, 0, 0, 0), B: (60, 60, 0, 0, 0)}
+    assert process_directories(root) == []
 
 
 def test_a_directory_that_holds_other_things(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from callspan._guard import guarded
 _logger = logging.getLogger("callspan")
 
 _LOOK_EVERY_S: Final = 0.05
+_BY_BUDGET: Final = "by the end of the exit budget (CALLSPAN_EXIT_BUDGET)"
 
 Flush = Callable[[], Awaitable[object]]
 
@@ -74,7 +75,7 @@ def _tend_loops(until: float) -> None:
     for runs in lanes.busy_loops():
         loop = runs.loop
         if loop.is_closed():
-            say_cut_off(move(runs))
+            say_cut_off(move(runs), "by the end of their loop")
         elif not loop.is_running() and not running.is_own_loop(loop) and _is_ours_to_run(runs):
             _settle(runs, until)
 
@@ -123,7 +124,7 @@ def ending(loop: asyncio.AbstractEventLoop, timeout: float) -> Generator[None]:
         try:
             yield
         finally:
-            say_cut_off(cut_off)
+            say_cut_off(cut_off, _BY_BUDGET)
             move(runs)
 
 
@@ -137,24 +138,24 @@ def _drain(runs: LoopRuns, until: float) -> None:
         _settle(runs, until)
 
 
-def drain_process(timeout: float) -> None:
-    """Wait for whatever is due in this process, then have what was held back let go, and say what was cut off.
+def drain_process(timeout: float, *, last: bool) -> None:
+    """Wait for what is due in this process, then have what was held back let go.
 
     Args:
         timeout: seconds to take at most.
+        last: whether nothing can run afterwards: what is due then is cut off, and named.
     """
     until = time.monotonic() + timeout
-    _wait(_everything, until)
+    with due_until_now() as still_due:  # threads of the application may go on, and make further calls
+        _wait(still_due, until)
     flushes = _due_flushes()
     for job in flushes:
         running.start_on_own_loop(job, job)
     if flushes:
-        _wait(_everything, until)
-    say_cut_off(_everything())
-
-
-def _everything() -> list[Job]:
-    return list(pending)
+        with due_until_now() as still_due:
+            _wait(still_due, until)
+    if last:
+        say_cut_off(pending, _BY_BUDGET)
 
 
 def holds_back() -> bool:
@@ -180,14 +181,14 @@ def _quietly(let_go: Flush) -> Flush:
     return run
 
 
-def say_cut_off(jobs: Iterable[Job]) -> None:
+def say_cut_off(jobs: Iterable[Job], why: str) -> None:
     """Name in one line the callbacks whose runs were cut off, with how many of each. Never raises."""
-    counted = Counter(job.name for job in jobs)
+    counted = Counter(job.name for job in list(jobs))
     if not counted:
         return
     total = sum(counted.values())
     named = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in counted.items())
     runs = "1 run of a callback was" if total == 1 else f"{total} runs of callbacks were"
     with contextlib.suppress(Exception):  # there may be no stderr any more
-        sys.stderr.write(f"callspan: {runs} cut off, having taken longer than CALLSPAN_EXIT_BUDGET allows: {named}\n")
+        sys.stderr.write(f"callspan: {runs} cut off {why}: {named}\n")
         sys.stderr.flush()

@@ -4,6 +4,7 @@ import asyncio
 import atexit
 import concurrent.futures.thread  # the interpreter ends its threads after what is registered later
 import contextlib
+import functools
 import os
 import signal
 import threading
@@ -103,8 +104,8 @@ def be_ready() -> None:
         register = getattr(threading, "_register_atexit", None)
         if register is not None and concurrent.futures.thread:
             with contextlib.suppress(RuntimeError):  # already on the way out
-                register(_leave)
-        atexit.register(_leave)
+                register(functools.partial(_leave, last=False))
+        atexit.register(_leave, last=True)
     if not _ready.signal and threading.current_thread() is threading.main_thread():
         _ready.signal = True
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
@@ -122,10 +123,10 @@ _ready = _Ready()
 
 
 @guarded
-def _leave() -> None:
+def _leave(*, last: bool) -> None:
     began = time.monotonic()
     with _budget.spending() as timeout:
-        draining.drain_process(timeout)
+        draining.drain_process(timeout, last=last)
     call_delivery("spend_exit_budget", time.monotonic() - began)
 
 
@@ -141,5 +142,5 @@ def _terminated(signum: int, _frame: FrameType | None) -> None:
 
 
 def _leave_by_signal(signum: int) -> None:
-    _leave()
+    _leave(last=True)
     os.kill(os.getpid(), signum)

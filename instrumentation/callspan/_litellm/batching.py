@@ -4,10 +4,13 @@ LiteLLM leaves that to tasks that end with their loop.
 """
 
 import inspect
+import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
+from callspan._callbacks import draining
+from callspan._guard import guarded
 from callspan._litellm.loggers import callbacks_of
 from callspan._litellm.observed import name_of
 from callspan._litellm.untyped import as_items
@@ -21,6 +24,18 @@ def flushes() -> Iterator[tuple[str, Callable[[], Awaitable[object]]]]:
     for logger in _loggers():
         if id(logger) not in _letting_go and _holds_back(logger):
             yield name_of(type(logger)), _flush_of(logger)
+
+
+@guarded
+def _leave_to_parent() -> None:
+    """Forget in a forked child what the parent holds: it lets go of that itself."""
+    if flushes in draining.flushers:
+        for logger in _loggers():
+            if _holds_back(logger):
+                logger.log_queue.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def _loggers() -> Iterator[Any]:
