@@ -56,7 +56,7 @@ class Answering(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_args):
         pass
 
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answering)
+server = http.server.HTTPServer(("127.0.0.1", 0), Answering)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 url = f"http://localhost:{server.server_port}/"
 

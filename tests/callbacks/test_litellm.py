@@ -215,7 +215,7 @@ class Taking(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_args):
         pass
 
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Taking)
+server = http.server.HTTPServer(("127.0.0.1", 0), Taking)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 
 class Batching(CustomBatchLogger):

@@ -23,6 +23,15 @@ _BY_BUDGET: Final = "by the end of the exit budget (CALLSPAN_EXIT_BUDGET)"
 
 Flush = Callable[[], Awaitable[object]]
 
+
+class _Process:
+    """This process: whether it ends, so that no thread may be started any more."""
+
+    ends = False
+
+
+_process = _Process()
+
 flushers: Final[list[Callable[[], Iterable[tuple[str, Flush]]]]] = []
 """Each names what holds back what callbacks gave it, with what has it let go. Asked when a loop or the process ends."""
 
@@ -88,6 +97,8 @@ def _is_ours_to_run(runs: LoopRuns) -> bool:
 
 def _settle(runs: LoopRuns, until: float) -> None:
     coroutine = runs.settle(max(0.0, until - time.monotonic()))
+    if _process.ends:
+        running.lend_threads(runs.loop)
     try:
         with contextlib.suppress(RuntimeError):  # somebody else has just begun to run it, or has closed it
             runs.loop.run_until_complete(coroutine)
@@ -145,7 +156,7 @@ def drain_process(timeout: float, *, last: bool) -> None:
         timeout: seconds to take at most.
         last: whether nothing can run afterwards: what is due then is cut off, and named.
     """
-    until = time.monotonic() + timeout
+    until, _process.ends = time.monotonic() + timeout, True
     with due_until_now() as still_due:  # threads of the application may go on, and make further calls
         _wait(still_due, until)
     flushes = _due_flushes()

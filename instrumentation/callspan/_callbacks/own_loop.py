@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from callspan._callbacks import lanes
@@ -14,7 +14,13 @@ from callspan._callbacks.job import Job
 class OwnLoop:
     """Started by the first job. A daemon: what is waited for at exit is its work."""
 
-    def __init__(self) -> None:
+    def __init__(self, prepare: Callable[[asyncio.AbstractEventLoop], None]) -> None:
+        """Start nothing yet.
+
+        Args:
+            prepare: what is done with a loop before it runs.
+        """
+        self._prepare = prepare
         self._starting = threading.RLock()  # a finalizer may come in the middle of it
         self._loop: asyncio.AbstractEventLoop | None = None
         self._inbox: deque[tuple[object, Job]] = deque()
@@ -37,6 +43,7 @@ class OwnLoop:
         with self._starting:
             if self._loop is None:
                 loop = asyncio.new_event_loop()
+                self._prepare(loop)
                 thread = threading.Thread(target=_serve, args=[loop], name="callspan callback loop", daemon=True)
                 try:
                     thread.start()
@@ -64,10 +71,13 @@ class OwnLoop:
                 finally:
                     job.finish()
 
-    @staticmethod
-    def _run_alone(coroutine: Coroutine[Any, Any, None]) -> None:
-        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            runner.run(coroutine)
+    def _run_alone(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        loop = asyncio.new_event_loop()  # not asyncio.Runner, which starts a thread to end
+        self._prepare(loop)
+        try:
+            loop.run_until_complete(coroutine)
+        finally:
+            loop.close()
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

@@ -1,8 +1,10 @@
 """Where jobs run: on the loop that made the call, on a loop of ours, or on a thread."""
 
 import asyncio
+import contextvars
 import os
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from callspan._callbacks import job, lanes
@@ -16,7 +18,7 @@ class _Places:
 
     def __init__(self) -> None:
         self.pool = Pool()
-        self.own_loop = OwnLoop()
+        self.own_loop = OwnLoop(lend_threads)
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
@@ -59,6 +61,32 @@ def run_here(coroutine: Coroutine[Any, Any, None]) -> None:
     """Run a coroutine in this thread, in which no loop runs, without a trace of it for ``asyncio.get_event_loop``."""
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         runner.run(coroutine)
+
+
+class _PoolExecutor(ThreadPoolExecutor):
+    """Our threads as a loop's executor: for ``asyncio.to_thread`` and name resolution when no thread can be started."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        """Have a function run on a thread of ours or, where there is none and can be none, here."""
+        result: Future[Any] = Future()
+
+        def work() -> None:
+            if result.set_running_or_notify_cancel():
+                try:
+                    result.set_result(fn(*args, **kwargs))
+                except BaseException as error:  # noqa: BLE001  # as any executor does
+                    result.set_exception(error)
+
+        _places.pool.add(self, Job(f"{fn}", work, contextvars.copy_context()))
+        return result
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Leave the threads, which are not this executor's alone."""
+
+
+def lend_threads(loop: asyncio.AbstractEventLoop) -> None:
+    """Have a loop use our threads: from Python 3.12 on, none is started any more once the interpreter is ending."""
+    loop.set_default_executor(_PoolExecutor())
 
 
 def is_own_loop(loop: asyncio.AbstractEventLoop) -> bool:
