@@ -4,8 +4,9 @@ Not those of ``concurrent.futures``: the interpreter joins them at exit without 
 work. These are daemons; what is waited for is their work, and only within the budget.
 """
 
+import contextlib
+import queue
 import threading
-import time
 from collections import deque
 from typing import Final
 
@@ -18,89 +19,97 @@ _IDLE_S: Final = 10.0
 
 
 class _Lane:
-    """The runs of one callback; ``offered`` of those waiting stand in the queue that threads take from."""
+    """The runs of one callback. A run takes a permit out before it is offered to the threads, and puts it back."""
 
-    __slots__ = ("offered", "running", "waiting")
+    __slots__ = ("permits", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[Job] = deque()
-        self.running = 0
-        self.offered = 0
+        self.permits: deque[None] = deque([None] * _AT_ONCE)
 
 
 class Pool:
     """Runs jobs, for each key in the order in which they were added.
 
-    Its lock may be taken again by the thread that holds it: a finalizer, which may run anywhere, can add a job.
+    Adding takes no lock, only steps that no thread can interrupt: a lock that a thread holds while it waits for the
+    interpreter makes the caller wait for both, and finalizers, which may run anywhere, add jobs too.
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
         self._lanes: dict[object, _Lane] = {}
-        self._offers: deque[_Lane] = deque()
+        self._offers: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
+        self._idle: deque[None] = deque()
+        self._starting = threading.RLock()
         self._threads = 0
-        self._idle = 0
 
     def add(self, key: object, job: Job) -> None:
         """Have a job run soon, after those with the same key that were added before it."""
-        with self._changed:
-            lane = _Lane() if job.nested else self._lanes.setdefault(key, _Lane())
-            lane.waiting.append(job)
-            self._offer(lane)
-            new = self._idle < len(self._offers) and (job.nested or self._threads < _MOST_THREADS)
-            if new:
-                self._threads += 1
-            else:
-                self._changed.notify()
-        if new:
-            self._start_thread()
+        lane = _Lane() if job.nested else self._lanes.get(key) or self._lanes.setdefault(key, _Lane())
+        # First the job, then the permit; a thread puts its permit back first, then looks: one of them sees the other.
+        lane.waiting.append(job)
+        self._offer(lane, more=job.nested)
+
+    def _offer(self, lane: _Lane, *, more: bool) -> None:
+        try:
+            lane.permits.pop()
+        except IndexError:  # as many run as may: one of them goes on with it
+            return
+        self._offers.put(lane)
+        try:
+            self._idle.pop()
+        except IndexError:
+            if more or self._threads < _MOST_THREADS:
+                self._start_thread()
 
     def _start_thread(self) -> None:
+        with self._starting:
+            self._threads += 1
         try:
             threading.Thread(target=self._serve, name="callspan callbacks", daemon=True).start()
         except RuntimeError:  # the interpreter is about to end
-            with self._changed:
+            with self._starting:
                 self._threads -= 1
                 alone = self._threads == 0
             if alone:
-                while (taken := self._take(0.0)) is not None:
-                    self._run(*taken)
+                with contextlib.suppress(queue.Empty):
+                    while True:
+                        self._run_next(self._offers.get_nowait())
 
     def _serve(self) -> None:
-        while (taken := self._take(_IDLE_S)) is not None:
-            self._run(*taken)
-            del taken  # the call's objects are not to wait with the thread
+        while (lane := self._wait()) is not None:
+            self._run_next(lane)
+        with self._starting:
+            self._threads -= 1
 
-    def _offer(self, lane: _Lane) -> None:
-        if lane.offered < len(lane.waiting) and lane.running + lane.offered < _AT_ONCE:
-            lane.offered += 1
-            self._offers.append(lane)
+    def _wait(self) -> _Lane | None:
+        """Wait for something to do; ``None`` after a while without."""
+        with contextlib.suppress(queue.Empty):
+            return self._offers.get_nowait()
+        self._idle.append(None)
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._offers.get(timeout=_IDLE_S)
+            with contextlib.suppress(IndexError):
+                self._idle.pop()
+                return None
+            # Somebody counts on this thread, and is about to offer something.
 
-    def _take(self, patience_s: float) -> tuple[_Lane, Job] | None:
-        """Take the next job; ``None``, and one thread less, where there is none for so many seconds."""
-        until = time.monotonic() + patience_s
-        with self._changed:
-            while not self._offers:
-                left_s = until - time.monotonic()
-                if left_s <= 0:
-                    self._threads -= patience_s > 0
-                    return None
-                self._idle += 1
-                self._changed.wait(left_s)
-                self._idle -= 1
-            lane = self._offers.popleft()
-            lane.offered -= 1
-            lane.running += 1
-            return lane, lane.waiting.popleft()
-
-    def _run(self, lane: _Lane, job: Job) -> None:
+    def _run_next(self, lane: _Lane) -> None:
         try:
-            job.context.run(_work, job)
+            job = lane.waiting.popleft() if lane.waiting else None
+            if job is not None:
+                _run(job)
         finally:
-            job.finish()
-            with self._changed:
-                lane.running -= 1
-                self._offer(lane)
+            lane.permits.append(None)
+            if lane.waiting:
+                self._offer(lane, more=False)
+
+
+def _run(job: Job) -> None:
+    try:
+        job.context.run(_work, job)
+    finally:
+        job.finish()
 
 
 def _work(job: Job) -> None:
