@@ -11,6 +11,7 @@ from typing import Any
 
 import litellm
 import pytest
+from litellm.integrations.custom_logger import CustomLogger
 from opentelemetry import trace
 
 import callspan
@@ -582,3 +583,38 @@ def test_the_span_of_a_call_does_not_last_as_long_as_its_callbacks(spans: Spans)
     (event,) = [event for event in spans.only().events if event.name == "callspan.callback"]
     assert spans.only().end_time < event.timestamp - 250_000_000
     assert events(spans.only())[-2:] == ["litellm.success", "callspan.callback"]
+
+
+def test_a_caller_cancelled_while_litellms_callback_blocks(recording: Callable[[], Spans]) -> None:
+    """LiteLLM's goes on to its end, and callspan's blocking one runs all the same."""
+    spans = recording()
+    callspan.uninstrument()
+    callspan.instrument(tracer_provider=spans.provider, litellm_callbacks="blocking")
+    told: list[str] = []
+    began = threading.Event()
+
+    class Slow(CustomLogger):
+        async def async_log_success_event(self, *_args: Any, **_kwargs: Any) -> None:
+            began.set()
+            await asyncio.sleep(0.2)
+            told.append("LiteLLM's")
+
+    callspan.add_callback(lambda _call: told.append("callspan's"), delivery="blocking", name="own")
+
+    async def main() -> None:
+        litellm.callbacks = [Slow()]
+        try:
+            task = asyncio.create_task(litellm.acompletion(**calls.CHAT))
+            await asyncio.to_thread(began.wait, 10)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        finally:
+            await callspan.aflush(5)
+            litellm.logging_callback_manager._reset_all_callbacks()
+
+    asyncio.run(main())
+    assert callspan.force_flush(5)
+    assert sorted(told) == ["LiteLLM's", "callspan's"]
+    (call,) = [span for span in spans() if span.name.startswith("chat")]
+    assert call.attributes["callspan.outcome"] == "success"

@@ -193,6 +193,8 @@ class Call:
         """Go on after a moment: with the span's end, and with those who are told and not waited for."""
         told, self._told = self._told, None
         self.pauses = False
+        if told is not None:
+            told.leave()  # what was to be waited for, had the wait not been interrupted
         if self.invocation.ended_ns is not None:
             self.invocation.finish()
         if told is not None:
