@@ -479,7 +479,10 @@ def test_filter_and_router_calls(spans: Spans) -> None:
         name="large",
         filter=lambda call: call.request_model == "gpt-4o",
     )
+    broken: Records = []
+    callspan.add_callback(broken.append, delivery="blocking", name="broken", filter=lambda _call: 1 / 0)
     calls.router().completion(model="small", messages=calls.MESSAGES)
+    assert len(broken) == 1
     assert [record.attempt for record in attempts] == [1]
     assert [record.entry_point for record in all_calls] == ["litellm.completion", "Router.completion"]
     assert all_calls[1].request_model == "small"
@@ -537,6 +540,12 @@ def test_a_callback_is_a_function_a_method_or_an_object(spans: Spans) -> None:
     assert sorted(told) == ["bare", "coroutine", "decorated", "method", "object", "partial"]
 
 
+def of_the_main_module(_call: callspan.CallRecord) -> None:
+    """As a function of a script is."""
+
+
+of_the_main_module.__module__ = "__main__"
+
 INVALID: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     "no function": ("bill", {}, TypeError, "cannot be called"),
     "two arguments": (lambda a, b: None, {}, TypeError, "one argument"),
@@ -550,6 +559,7 @@ INVALID: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     "filter": (print, {"filter": lambda: True}, TypeError, "filter"),
     "name": (print, {"name": ""}, TypeError, "name"),
     "durable without a name": (lambda _call: None, {"delivery": "durable"}, ValueError, "name='...'"),
+    "durable in the main module": (of_the_main_module, {"delivery": "durable"}, ValueError, "no other program"),
     "durable at the start": (print, {"delivery": "durable", "hooks": "start"}, ValueError, "'start'"),
 }
 

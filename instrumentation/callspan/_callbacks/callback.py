@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
 from callspan import semconv
+from callspan._guard import report
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -51,6 +52,16 @@ class Callback:
     def is_told_of(self, moment: str) -> bool:
         """Whether it wants to know of ``moment``, which is any hook but ``end``."""
         return moment in self.hooks or (HOOK_END in self.hooks and moment in _OUTCOMES)
+
+    def wants(self, record: object) -> bool:
+        """Whether the filter lets a record pass. One that raises does: to tell too much is better than to be silent."""
+        if self.filter is None:
+            return True
+        try:
+            return bool(self.filter(record))
+        except Exception:  # noqa: BLE001  # theirs
+            report(f"the filter of callback {self.name}")
+            return True
 
 
 def new_callback(
@@ -148,12 +159,13 @@ def _check_durable(function: object, name: str | None, hooks: frozenset[str], de
         )
     if name is None and not _is_stable(described, function):
         raise ValueError(
-            f"callback {described}: a durable callback needs a name that a later process gives it too: name='...'"
+            f"callback {described}: a durable callback needs a name that a later process gives it too, and no other "
+            "program gives to another: name='...'"
         )
 
 
 def _is_stable(described: str, function: object) -> bool:
-    return "<" not in described and hasattr(function, "__qualname__")
+    return "<" not in described and not described.startswith("__main__.") and hasattr(function, "__qualname__")
 
 
 def _name_of(function: object) -> str:

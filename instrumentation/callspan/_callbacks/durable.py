@@ -71,7 +71,7 @@ def handler(callback: Callback) -> Callable[[StoredSpan], None]:
         if semconv.GEN_AI_OPERATION_NAME not in attributes and not callback.router_calls:
             return
         record = record_of(span, attributes, outcome)
-        if callback.filter is None or callback.filter(record):
+        if callback.wants(record):
             _run(callback, record, span.get_span_context())
 
     return handle

@@ -42,11 +42,15 @@ class _Budget:
     @contextlib.contextmanager
     def spending(self) -> Generator[float]:
         """Give what is left, in seconds, and count what is taken of it."""
+        budget_s = _exit_budget_s() * _SHARE
+        if threading.current_thread() is not threading.main_thread():
+            yield budget_s
+            return
         began = time.monotonic()
-        if began - self._spent_at > _ONE_BREATH_S or threading.current_thread() is not threading.main_thread():
+        if began - self._spent_at > _ONE_BREATH_S:
             self._spent_s = 0.0
         try:
-            yield max(0.0, _exit_budget_s() * _SHARE - self._spent_s)
+            yield max(0.0, budget_s - self._spent_s)
         finally:
             self._spent_at = time.monotonic()
             self._spent_s += self._spent_at - began

@@ -9,7 +9,6 @@ from opentelemetry.trace import Span
 from callspan._callbacks.callback import Callback
 from callspan._callbacks.record import LiveCallRecord, fields_of_ids, fields_of_span, fields_of_time
 from callspan._callbacks.registry import registry
-from callspan._guard import report
 
 
 class Moment:
@@ -66,18 +65,9 @@ class Moment:
         blocking: list[Callback] = []
         background: list[Callback] = []
         for callback in registry.told_of(self.hook):
-            if (callback.router_calls or not router_call) and self._passes(callback):
+            if (callback.router_calls or not router_call) and (callback.filter is None or callback.wants(self.record)):
                 (blocking if callback.delivery == "blocking" else background).append(callback)
         return blocking, background
-
-    def _passes(self, callback: Callback) -> bool:
-        if callback.filter is None:
-            return True
-        try:
-            return bool(callback.filter(self.record))
-        except Exception:  # noqa: BLE001  # theirs; to tell too much is better than to keep silent
-            report(f"the filter of callback {callback.name}")
-            return True
 
 
 class Live:
