@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from callbacks.scenarios import Scenario, check
+from callbacks.scenarios import Scenario, check, check_control
 from loopback.openai_api import OpenAIUpstream
 from loopback.processes import run_python
 
@@ -354,3 +354,48 @@ def test_the_example_runs() -> None:
     example = Path(__file__).parents[2] / "examples" / "callbacks.py"
     printed = [line.split(":")[0] for line in run_python(example).stdout.splitlines()]
     assert printed == ["audit", "answer", "analytics", "end of main", "ledger"]
+
+
+REAL_LOGGER = """
+import http.server, json
+
+class Taking(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        sent = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        for _ in sent.get("batch") or sent["post"]:
+            line("LiteLLM sent")
+        self.send_response(200)
+        self.send_header("content-length", "2")
+        self.end_headers()
+        self.wfile.write(b"{{}}")
+    def log_message(self, *_args):
+        pass
+
+server = http.server.HTTPServer(("127.0.0.1", 0), Taking)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+url = f"http://localhost:{{server.server_port}}"
+os.environ.update(
+    POSTHOG_API_KEY="phc-x", POSTHOG_API_URL=url,
+    LANGSMITH_API_KEY="lsv2-x", LANGSMITH_BASE_URL=url, LANGSMITH_PROJECT="p",
+)
+litellm.callbacks = ["{name}"]
+async def main():
+    for _ in range(3):
+        await call()
+    await asyncio.sleep(0.1)
+asyncio.run(main())
+"""
+LANGSMITH = Scenario(REAL_LOGGER.format(name="langsmith"), {"LiteLLM sent": 3, "callspan": 3})
+POSTHOG = Scenario(REAL_LOGGER.format(name="posthog"), {"LiteLLM sent": 3, "callspan": 3})
+
+
+@pytest.mark.parametrize("scenario", [LANGSMITH, POSTHOG], ids=["LangSmith", "PostHog"])
+def test_litellms_own_batching_loggers_let_go(tmp_path: Path, scenario: Scenario) -> None:
+    """Asked for by name, and sending to a server by name."""
+    check(scenario, tmp_path)
+
+
+@pytest.mark.slow
+def test_litellm_alone_sends_nothing_to_langsmith(tmp_path: Path) -> None:
+    """So the test above can fail."""
+    check_control(LANGSMITH, tmp_path)
