@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from callspan_exporters._spool import Account, read_accounts, read_refusals
+from callspan_exporters._spool import Account, read_accounts
 from loopback.otlp_receiver import OtlpReceiver
 from loopback.processes import run_python, start_python
 
@@ -299,33 +299,6 @@ def test_an_exit_that_a_function_asks_for_ends_nothing(written: Path, spool_dir:
         "spans(1, 'later ')",
     )
     assert handed_over(written) == ["0", "1", "later 0"]
-
-
-@pytest.mark.slow
-def test_a_function_that_never_succeeds(written: Path, spool_dir: Path) -> None:
-    """After ten attempts, with the waits between them, the span is with the dead letters and the next one's turn."""
-    run_python(
-        source(
-            CONNECT,
-            "def ledger(span):",
-            "    line(span.name)",
-            "    if span.name == 'poison 0':",
-            "        raise ValueError('not a number')",
-            REGISTER,
-            "spans(1, 'poison ')",
-            "spans(3)",
-            f"while not os.path.exists({str(written)!r}) or '2' not in open({str(written)!r}).read():",
-            "    time.sleep(0.2)",
-        ),
-        arguments=[str(written)],
-        env={**ALONE, "OTEL_BSP_SCHEDULE_DELAY": "50"},
-        timeout=240,
-    )
-    assert handed_over(written) == ["poison 0"] * 10 + names(3)
-    found = account(spool_dir)
-    assert (found.delivered, found.rejected, found.pending) == (3, 1, 0)
-    ((destination, reason),) = [(refusal.destination, refusal.reason) for refusal in read_refusals(spool_dir)]
-    assert (destination, reason) == ("callback:ledger", "ValueError: not a number")
 
 
 def test_killed_at_any_moment(written: Path, spool_dir: Path) -> None:
