@@ -38,7 +38,7 @@ ISSUE_8842 = """
 def test_the_script_of_issue_8842_is_recorded_whole(
     auto_instrument: bool, upstream: OpenAIUpstream, otlp_receiver: OtlpReceiver
 ) -> None:
-    """asyncio.run() ends at once, and the call's span, its attempt's and every event have arrived by exit."""
+    """asyncio.run() ends at once, and the spans of the call, its attempt and the callback have arrived by exit."""
     program = ISSUE_8842 if auto_instrument else "\n    import callspan\n    callspan.instrument()\n" + ISSUE_8842
     done = run_python(
         program,
@@ -52,9 +52,10 @@ def test_the_script_of_issue_8842_is_recorded_whole(
     )
     assert "callspan" not in done.stderr
     spans = {span.name: span for span in otlp_receiver.spans if span.scope.name == "callspan"}
-    assert set(spans) == {"Router.acompletion default", "chat gpt-4o-mini"}
+    assert set(spans) == {"Router.acompletion default", "chat gpt-4o-mini", "callback __main__.Handler"}
     call, attempt = spans["Router.acompletion default"], spans["chat gpt-4o-mini"]
     assert attempt.parent_id == call.span_id
+    assert spans["callback __main__.Handler"].parent_id == attempt.span_id
     assert [event.name for event in call.span.events] == ["litellm.success"]
     assert [event.name for event in attempt.span.events] == [
         "litellm.pre_api_call",
