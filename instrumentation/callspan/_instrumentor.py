@@ -9,7 +9,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.trace import TracerProvider
 
 from callspan._callbacks import draining
-from callspan._callbacks.leaving import loop_seams
+from callspan._callbacks.leaving import be_ready, loop_seams, stand_back
 from callspan._content import ContentCapture
 from callspan._delivery import call_delivery
 from callspan._litellm import batching
@@ -66,11 +66,13 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
         factory = CallFactory(self._tracers, ContentCapture.from_environment())
         self._patches = Patches((*loop_seams(), *litellm_seams(factory, delivery)))
         self._patches.apply()
+        be_ready()
         draining.flushers.append(batching.flushes)
 
     def _uninstrument(self, **_kwargs: Any) -> None:
         if self._patches is not None:
             self._patches.undo()
+            stand_back()
             self._patches = None
             draining.flushers.remove(batching.flushes)
         call_delivery("disconnect")

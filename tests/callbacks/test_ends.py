@@ -114,6 +114,31 @@ asyncio.run(main())
 """,
         both(1),
     ),
+    "uvicorn, SIGTERM": Scenario(
+        """
+import urllib.request
+import uvicorn
+
+async def app(scope, receive, send):
+    await call()
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
+
+def ask():
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    urllib.request.urlopen(f"http://127.0.0.1:{port}/").read()
+
+threading.Thread(target=ask).start()
+server.run()
+""",
+        both(1),
+        status=-signal.SIGTERM,
+    ),
     "SIGTERM in a synchronous program": Scenario(
         """
 litellm.completion(**CHAT, mock_response="Hello!")

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import signal
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -60,11 +61,14 @@ def test_uninstrument_restores_every_object_to_identity(monkeypatch: pytest.Monk
     """After uninstrument() every function, its code and every class member is the very object it was."""
     monkeypatch.setenv("CALLSPAN_DESTINATIONS", "none")
     litellm.Router(model_list=[])  # LiteLLM 1.110 imports what is behind it now
-    before = snapshot()
+    before, handler = snapshot(), signal.getsignal(signal.SIGTERM)
     callspan.instrument(tracer_provider=TracerProvider())
     during = snapshot()
+    assert "submit" in vars(executor)
     callspan.uninstrument()
     after = snapshot()
+    assert "submit" not in vars(executor)
+    assert signal.getsignal(signal.SIGTERM) is handler
     changed = {name for name, value in before.items() if during[name] is not value}
     assert {"litellm.main.completion.__code__", "litellm.main.acompletion.__code__"} <= changed
     assert any(name.endswith(("Router.acompletion.__code__", "Core.acompletion.__code__")) for name in changed)

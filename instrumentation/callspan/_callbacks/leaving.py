@@ -98,8 +98,7 @@ def loop_seams() -> tuple[Seam, ...]:
 def be_ready() -> None:
     """See to it that what is due when the process ends is waited for. Cheap when repeated.
 
-    Called when there is something that may be due, and not before: a process without callbacks keeps its default way
-    of handling SIGTERM.
+    As early as can be: a server that handles SIGTERM itself, and then dies of it after all, puts back what it found.
     """
     if not _ready.process:
         _ready.process = True
@@ -116,11 +115,19 @@ def be_ready() -> None:
             signal.signal(signal.SIGTERM, _terminated)
 
 
+def stand_back() -> None:
+    """Handle SIGTERM no more, unless somebody else has come to handle it."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is _terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _ready.signal = False
+
+
 class _Ready:
-    """Which ends are seen to."""
+    """Which ends are seen to, and whether one has come by a signal."""
 
     process = False
     signal = False
+    terminated = False
 
 
 _ready = _Ready()
@@ -132,19 +139,17 @@ def _leave(*, last: bool) -> None:
     with _budget.spending() as timeout:
         draining.drain_process(timeout, last=last)
     call_delivery("spend_exit_budget", time.monotonic() - began)
+    if last and _ready.terminated:  # whichever comes first, the main thread at its end or the one that waits here
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _terminated(signum: int, _frame: FrameType | None) -> None:
     """Die of the signal as by default, once what is due is done. A second one is not waited with."""
     signal.signal(signum, signal.SIG_DFL)
+    _ready.terminated = True
     if pending or draining.holds_back():
         # Not here: the loop that this thread runs could not go on.
         with contextlib.suppress(RuntimeError):  # the interpreter is about to end
-            threading.Thread(target=_leave_by_signal, args=[signum], name="callspan leaving", daemon=True).start()
+            threading.Thread(target=_leave, kwargs={"last": True}, name="callspan leaving", daemon=True).start()
             return
-    os.kill(os.getpid(), signum)
-
-
-def _leave_by_signal(signum: int) -> None:
-    _leave(last=True)
     os.kill(os.getpid(), signum)
