@@ -11,6 +11,7 @@ from types import FunctionType
 import litellm
 import litellm.router
 import pytest
+from litellm.litellm_core_utils.thread_pool_executor import executor
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 import callspan
