@@ -79,3 +79,4 @@ def _litellm_on_loopback(upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPat
     litellm.in_memory_llm_clients_cache.flush_cache()
     yield
     litellm.in_memory_llm_clients_cache.flush_cache()
+    litellm.logging_callback_manager._reset_all_callbacks()  # LiteLLM copies what is registered to further lists
