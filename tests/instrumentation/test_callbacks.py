@@ -16,6 +16,8 @@ from opentelemetry import trace
 
 import callspan
 from callspan._callbacks.registry import registry
+from callspan._litellm.observed import Observer
+from callspan._tracer import TracerSource
 from instrumentation import calls
 from instrumentation.conftest import Spans, events
 from loopback.openai_api import OpenAIUpstream
@@ -628,3 +630,20 @@ def test_a_caller_cancelled_while_litellms_callback_blocks(recording: Callable[[
     assert sorted(told) == ["LiteLLM's", "callspan's"]
     (call,) = [span for span in spans() if span.name.startswith("chat")]
     assert call.attributes["callspan.outcome"] == "success"
+
+
+class SyncOnly(CustomLogger):
+    """Has no asynchronous hook of its own."""
+
+    def log_failure_event(self, *_args: Any, **_kwargs: Any) -> None:
+        """As users have it."""
+
+
+def test_litellm_can_tell_which_hooks_an_observed_logger_has_of_its_own(spans: Spans) -> None:
+    """It asks the class, and compares with its own base class's; by that it chooses which to call."""
+    (observed,) = Observer(TracerSource(), spans.provider.get_tracer("app").start_span("call")).callbacks([SyncOnly()])
+    assert isinstance(observed, SyncOnly)
+    assert type(observed).async_log_failure_event is CustomLogger.async_log_failure_event
+    assert observed.async_log_success_event.__func__ is CustomLogger.async_log_success_event
+    assert type(observed).log_failure_event is not CustomLogger.log_failure_event
+    assert Observer(TracerSource(), trace.INVALID_SPAN).callbacks([observed]) == [observed]

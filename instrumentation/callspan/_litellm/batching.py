@@ -3,6 +3,7 @@
 LiteLLM leaves that to tasks that end with their loop.
 """
 
+import asyncio
 import inspect
 import os
 import sys
@@ -50,17 +51,24 @@ def _loggers() -> Iterator[Any]:
 
 
 def _holds_back(logger: Any) -> bool:
-    held = as_items(getattr(logger, "log_queue", None))
-    return len(held) > 0 and inspect.iscoroutinefunction(getattr(logger, "flush_queue", None))
+    return _held(logger) > 0 and inspect.iscoroutinefunction(getattr(logger, "flush_queue", None))
+
+
+def _held(logger: Any) -> int:
+    held = getattr(logger, "log_queue", None)
+    return held.qsize() if isinstance(held, asyncio.Queue) else len(as_items(held))
 
 
 def _flush_of(logger: Any) -> Callable[[], Awaitable[object]]:
     async def flush() -> None:
         _letting_go.add(id(logger))
         try:
-            await logger.flush_queue()
+            before = _held(logger) + 1
+            while 0 < _held(logger) < before:  # some send one batch at a time
+                before = _held(logger)
+                await logger.flush_queue()
             # LiteLLM's does nothing without the lock that a logger is to bring.
-            if getattr(logger, "flush_lock", None) is None and logger.log_queue:
+            if getattr(logger, "flush_lock", None) is None and as_items(logger.log_queue):
                 await logger.async_send_batch()
                 logger.log_queue.clear()
         finally:

@@ -6,7 +6,7 @@ Proxies, since LiteLLM asks loggers for their class and functions for their kind
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import wrapt
 from opentelemetry.trace import Span
@@ -48,12 +48,16 @@ class Observer:
         return [self._observed(callback) for callback in callbacks]
 
     def _observed(self, callback: Any) -> Any:
-        if isinstance(callback, str) or type(callback) in (_Logger, _Function):
+        if isinstance(callback, str) or issubclass(type(callback), (_Logger, _Function)):
             return callback
         if inspect.isfunction(callback) or inspect.ismethod(callback):
             return callback if _is_bookkeeping(callback) else _Function(callback, self._wrap)
         if hasattr(callback, "async_log_success_event"):
-            return callback if _is_bookkeeping(type(callback)) else _Logger(callback, self)
+            return (
+                callback
+                if _is_bookkeeping(type(callback))
+                else _proxy_of(cast("type[Any]", type(callback)))(callback, self)
+            )
         return callback
 
     def _wrap(self, wrapped: Callable[..., Any], _instance: object, args: Any, kwargs: Any) -> Any:
@@ -99,18 +103,31 @@ class Observer:
 
 
 class _Logger(_ObjectProxy):
-    """A ``CustomLogger`` whose hooks are on record, as far as its class has some of its own."""
+    """A ``CustomLogger`` whose hooks are on record, as far as its class has some of its own.
+
+    LiteLLM also asks the class which hooks it has of its own, and compares: there is a class for each logger's.
+    """
 
     def __init__(self, wrapped: object, observer: Observer) -> None:
         super().__init__(wrapped)
         self._self_observer = observer
 
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self.__wrapped__, name)
-        hook = _HOOKS.get(name)
-        if hook is None or _is_inherited(value):
-            return value
-        return self._self_observer.call(value, name_of(type(self.__wrapped__)), hook)
+
+@functools.cache
+def _proxy_of(kind: type[Any]) -> type[_Logger]:
+    members: dict[str, Any] = {}
+    for name, hook in _HOOKS.items():
+        own = getattr(kind, name, None)
+        if own is not None:
+            members[name] = own if _is_inherited(own) else _recording(name, name_of(kind), hook)
+    return type(_Logger.__name__, (_Logger,), members)
+
+
+def _recording(method: str, name: str, hook: str) -> Callable[..., Any]:
+    def record(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._self_observer.call(getattr(self.__wrapped__, method), name, hook)(*args, **kwargs)
+
+    return record
 
 
 class _Function(_FunctionWrapper):
