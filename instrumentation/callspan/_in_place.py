@@ -37,11 +37,17 @@ def wrap_in_place(function: FunctionType, wrapper: Wrapper) -> Callable[[], None
     twin.__qualname__ = function.__qualname__
     twin.__dict__.update(function.__dict__)
     replacement = _calling(wrapt.FunctionWrapper(twin, wrapper), original)
+    # The signature is read from the code, unless the function says otherwise.
+    says_signature = hasattr(function, "__wrapped__") or hasattr(function, "__signature__")
+    if not says_signature:
+        function.__signature__ = inspect.signature(twin)  # pyright: ignore[reportFunctionMemberAccess]
     function.__code__ = replacement
 
     def restore() -> None:
         if function.__code__ is replacement:
             function.__code__ = original
+            if not says_signature:
+                del function.__signature__  # pyright: ignore[reportFunctionMemberAccess]
 
     return restore
 

@@ -50,7 +50,10 @@ class Invocation:
     Attributes:
         span: the span.
         takes_attempts: whether LiteLLM calls below it are attempts with spans of their own (Router calls).
+        takes_calls: whether they are calls for themselves (batches, and what we do not know).
+        retries_itself: whether its attempts are made by LiteLLM's function behind the entry point.
         attempts: how many attempts have started.
+        calls: how many calls with spans of their own have started below it.
         attributes: every attribute so far, whether or not the span is recorded.
         awaited: runs of the library's own callbacks that the call is to wait for.
         ended_ns: when the call ended, in nanoseconds since the epoch; the span may end later, and says so too.
@@ -72,6 +75,7 @@ class Invocation:
         "attempts",
         "attributes",
         "awaited",
+        "calls",
         "ended_ns",
         "finished",
         "group",
@@ -79,11 +83,13 @@ class Invocation:
         "model",
         "private",
         "provider_requests",
+        "retries_itself",
         "span",
         "started",
         "started_ns",
         "subject",
         "takes_attempts",
+        "takes_calls",
     )
 
     def __init__(
@@ -94,9 +100,13 @@ class Invocation:
         *,
         kind: SpanKind = SpanKind.CLIENT,
         takes_attempts: bool = False,
+        takes_calls: bool = False,
     ) -> None:
         self.takes_attempts = takes_attempts
+        self.takes_calls = takes_calls
+        self.retries_itself = False
         self.attempts = 0
+        self.calls = 0
         self.provider_requests = 0
         self.model: object = None
         self.group: object = None

@@ -122,7 +122,7 @@ def test_arguments_by_position_count_for_a_router_too(name: str, spans: Spans, u
     )
 
 
-def test_synchronous_fallbacks_inside_a_loop_are_one_call(upstream: OpenAIUpstream) -> None:
+def test_synchronous_fallbacks_inside_a_loop_are_one_call_with_attempts(upstream: OpenAIUpstream) -> None:
     """LiteLLM hops to a thread there and drops the context; what it calls from it is still a part of the call."""
     upstream.models["gpt-4o-mini"] = Fail(500)
     # In a process of its own: LiteLLM closes the loop that it makes there on its own worker's task.
@@ -140,7 +140,7 @@ def test_synchronous_fallbacks_inside_a_loop_are_one_call(upstream: OpenAIUpstre
     """
     made = {"OPENAI_BASE_URL": upstream.base_url, "OPENAI_API_BASE": upstream.base_url, "CALLSPAN_DESTINATIONS": "none"}
     done = run_python(program, env={**made, "PYTHONPATH": str(Path(__file__).parents[1])})
-    assert done.stdout == "1 ['litellm.fallback', 'litellm.success']\n"
+    assert done.stdout == "3 ['litellm.fallback', 'litellm.success']\n"
 
 
 def test_a_synchronous_router_call_inside_a_loop_keeps_its_attempt(spans: Spans) -> None:

@@ -1,12 +1,13 @@
 """An upstream of our own that speaks the OpenAI HTTP API on loopback, and fails as it is told to."""
 
 import json
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from loopback import openai_answers, openai_responses
+from loopback import openai_answers, openai_others, openai_responses
 from loopback.openai_answers import Event
 from loopback.openai_behaviours import Answer, Behaviour, CutStream, Fail, Hang, StreamError, ToolCall
 from loopback.server import Handler, LoopbackServer
@@ -23,6 +24,7 @@ STREAMED: dict[str, Callable[[int, dict[str, Any], Answer], list[Event]]] = {
     "/v1/chat/completions": openai_answers.chat_stream,
     "/v1/completions": openai_answers.text_stream,
     "/v1/responses": openai_responses.response_stream,
+    "/v1/messages": openai_others.message_stream,
 }
 
 
@@ -38,14 +40,24 @@ class Request:
 
 class _Handler(Handler):
     def do_GET(self) -> None:  # noqa: N802 - the name http.server calls
-        if self.path.partition("?")[0] == "/v1/models":
+        make = openai_others.answer_of(self.path.partition("?")[0])
+        if make is not None or re.fullmatch("/v1/responses/.*", self.path):
+            self._serve({})
+        elif self.path.partition("?")[0] == "/v1/models":
             self._reply(200, openai_answers.models(["gpt-4o-mini", "text-embedding-3-small"]), {})
         else:
             self._fail(Fail(404, f"Invalid URL (GET {self.path})", "invalid_request_error"))
 
+    def do_DELETE(self) -> None:  # noqa: N802 - the name http.server calls
+        self._serve({})
+
     def do_POST(self) -> None:  # noqa: N802 - the name http.server calls
+        body = self.read_body()
+        is_form = self.headers.get("Content-Type", "").startswith("multipart/")
+        self._serve(openai_others.fields_of_form(body) if is_form else json.loads(body or b"{}"))
+
+    def _serve(self, body: dict[str, Any]) -> None:
         upstream: OpenAIUpstream = self.server.owner  # type: ignore[assignment]
-        body = json.loads(self.read_body() or b"{}")
         headers = {name.lower(): value for name, value in self.headers.items()}
         request, behaviour = upstream.take(self.path.partition("?")[0], headers, body)
         try:
@@ -56,7 +68,18 @@ class _Handler(Handler):
                 upstream.gone(request)
 
     def _obey(self, behaviour: Behaviour, request: Request) -> None:
-        if request.path not in WHOLE:
+        other = openai_others.answer_of(request.path)
+        if request.path == "/v1/audio/speech" and isinstance(behaviour, Answer):
+            self.reply(200, openai_others.AUDIO, {"Content-Type": "audio/mpeg", **self._ids()})
+            return
+        if other is not None and isinstance(behaviour, Answer) and not request.body.get("stream"):
+            self.pause(behaviour.delay)
+            self._reply(200, other(request.path, request.body, behaviour), behaviour.headers)
+            return
+        if request.path.startswith("/v1/responses/"):
+            self._reply(200, openai_responses.response(request.number, {"model": "gpt-4o-mini"}, Answer()), {})
+            return
+        if request.path not in WHOLE and request.path not in STREAMED and other is None:
             self._fail(Fail(404, f"Invalid URL (POST {request.path})", "invalid_request_error"))
             return
         streamed = bool(request.body.get("stream")) and request.path in STREAMED

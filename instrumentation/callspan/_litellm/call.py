@@ -21,7 +21,7 @@ from callspan._litellm.messages import input_content, output_content
 from callspan._litellm.operations import Operation
 from callspan._litellm.request import private_values
 from callspan._litellm.response import outline_attributes, response_attributes
-from callspan._litellm.stream_results import StreamResult, stream_attributes, stream_result
+from callspan._litellm.stream_results import StreamResult, reckoned_cost, stream_attributes, stream_result
 from callspan._litellm.untyped import as_mapping, read
 from callspan._stream import is_stream, observe_stream
 from callspan._tracer import TracerSource
@@ -74,7 +74,7 @@ class Call:
         self._capture = capture
         self._stream: Any = None
         # Now and not at the end: by then the caller may have appended the answer to the same list.
-        self._input = self._input_content() if capture.wanted and not operation.takes_attempts else None
+        self._input = self._input_content() if capture.wanted and not operation.is_outline else None
 
     @guarded
     def _input_content(self) -> dict[str, str]:
@@ -85,7 +85,7 @@ class Call:
         if is_stream(result):
             self._stream = result
             self._context = contextvars.copy_context()
-            return observe_stream(result, self, carries_context=self._operation.takes_attempts)
+            return observe_stream(result, self, carries_context=self._operation.takes_attempts or self._operation.takes_calls)
         self._end(semconv.OUTCOME_SUCCESS, response=result)
         return result
 
@@ -184,8 +184,8 @@ class Call:
             outcome=hook if ended else None,
             error_message=message,
         )
-        router_call = self._operation.takes_attempts
-        return Told(moment, self._tracers.tracer(), router_call=router_call, asynchronous=self.asynchronous)
+        outline = self._operation.is_outline
+        return Told(moment, self._tracers.tracer(), router_call=outline, asynchronous=self.asynchronous)
 
     # A span processor of the application's may raise when a span ends: that too stops at our boundary.
     @guarded
@@ -207,13 +207,15 @@ class Call:
         if not span.is_recording() and not registry.all:
             return attributes
         if response is not None:
-            if self._operation.takes_attempts:
+            if self._operation.is_outline or self.invocation.calls:
                 return outline_attributes(response.response if isinstance(response, StreamResult) else response)
             if isinstance(response, StreamResult):
                 attributes = stream_attributes(response, self._stream, self.invocation.subject)
                 response = response.response
             else:
                 attributes = response_attributes(response)
+                if self._operation.bare and self.invocation.subject is not None:
+                    attributes = (reckoned_cost(self.invocation.subject, response) or {}) | attributes
             if attributes.get(semconv.LITELLM_CACHE_HIT) or _from_cache(self._stream):
                 attributes[semconv.LITELLM_CACHE_HIT] = True
                 emit(span, semconv.EVENT_CACHE_HIT)
@@ -230,7 +232,7 @@ class Call:
             record = LogRecord(
                 event_name=semconv.EVENT_OPERATION_DETAILS,
                 context=set_span_in_context(self.invocation.span),
-                attributes={semconv.GEN_AI_OPERATION_NAME: self._operation.name, **attributes, **content},
+                attributes={semconv.GEN_AI_OPERATION_NAME: self._operation.kind.name, **attributes, **content},
             )
             get_logger(semconv.SCOPE_NAME).emit(record)
 

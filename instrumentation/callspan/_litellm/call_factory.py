@@ -14,7 +14,7 @@ from callspan._events import emit
 from callspan._guard import guarded
 from callspan._invocation import Attributes, Invocation, current_invocation
 from callspan._litellm.call import Call, metadata_of
-from callspan._litellm.operations import Operation
+from callspan._litellm.operations import Operation, retrying
 from callspan._litellm.request import request_attributes, span_name
 from callspan._litellm.untyped import read
 from callspan._tracer import TracerSource
@@ -33,23 +33,30 @@ class CallFactory:
 
     @guarded
     def start(self, operation: Operation, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
-        """Start a call, or an attempt of the Router call it is made in.
+        """Start a call, or an attempt of the call it is made in.
 
         Returns:
             ``None`` where the call is a part of one that has its span already, or where instrumentation is suppressed.
         """
         parent = current_invocation()
-        if (parent is not None and not parent.takes_attempts) or not is_instrumentation_enabled():
+        # First, since most of what is called inside a call is part of it.
+        if parent is None:
+            if operation.bare:
+                return None
+        elif not parent.takes_attempts and not parent.takes_calls:
+            return None
+        if not is_instrumentation_enabled():
             return None
         arguments = operation.arguments(args, kwargs)
-        model = arguments.get("model")
-        # A Router that calls itself for the model it was asked for is at the same call (one with a priority). For
-        # another model it is a call of its own: a plugin's, or one by which LiteLLM chooses or tries a model.
-        if parent is not None and operation.takes_attempts and model == parent.model:
+        if parent is not None and not _is_separate(parent, operation, arguments):
             return None
+        if operation.may_retry and (parent is None or parent.takes_calls) and _is_to_retry(arguments):
+            operation = retrying(operation)
         attributes = request_attributes(operation, arguments)
-        if parent is not None and not operation.takes_attempts:
-            _count_attempt(parent, attributes, arguments)
+        if parent is not None:
+            parent.calls += 1
+            if parent.takes_attempts and not operation.takes_attempts:
+                _count_attempt(parent, attributes, arguments)
         if registry.wants_metadata:
             metadata = metadata_text(metadata_of(arguments))
             if metadata is not None:
@@ -58,31 +65,66 @@ class CallFactory:
             self.tracers.tracer(),
             span_name(operation, attributes),
             attributes,
-            kind=SpanKind.INTERNAL if operation.takes_attempts else SpanKind.CLIENT,
+            kind=SpanKind.INTERNAL if operation.is_outline else SpanKind.CLIENT,
             takes_attempts=operation.takes_attempts,
+            takes_calls=operation.takes_calls,
         )
-        invocation.model = model
+        invocation.model = arguments.get("model")
+        invocation.retries_itself = operation.retries_itself
+        if operation.bare:
+            invocation.subject = arguments.get("litellm_logging_obj")
         return Call(invocation, operation, arguments, self._capture, self.tracers)
 
 
-def _count_attempt(router_call: Invocation, attributes: Attributes, arguments: Mapping[str, Any]) -> None:
-    """Number an attempt, and say on the Router call's span why there is another: a retry, or a fallback.
+def _is_separate(parent: Invocation, operation: Operation, arguments: Mapping[str, Any]) -> bool:
+    """Whether a call made inside another has a span of its own: an attempt of it, or a call for itself."""
+    if parent.retries_itself:
+        # With `fallbacks` it is the one that makes the attempts, by calling itself without.
+        return operation.bare and not arguments.get("fallbacks")
+    if operation.bare:
+        return False
+    if parent.takes_attempts:
+        # A Router that calls itself for the model it was asked for is at the same call (one with a priority). For
+        # another model it is a call of its own: a plugin's, or one by which LiteLLM chooses or tries a model.
+        return not operation.takes_attempts or arguments.get("model") != parent.model
+    # What we do not know is part of what called it: its asynchronous twin, say.
+    return operation.kind.known
+
+
+def _is_to_retry(arguments: Mapping[str, Any]) -> bool:
+    """Whether LiteLLM itself is asked to try again, or to try another model."""
+    import litellm  # noqa: PLC0415  # a call is under way, so it is imported; we never import it first
+
+    return bool(
+        arguments.get("num_retries")
+        or arguments.get("fallbacks")
+        or arguments.get("retry_policy")
+        or arguments.get("context_window_fallback_dict")
+        or litellm.num_retries
+    )
+
+
+def _count_attempt(call: Invocation, attributes: Attributes, arguments: Mapping[str, Any]) -> None:
+    """Number an attempt, and say on the span of the call why there is another: a retry, or a fallback.
 
     A Router says of each attempt which group it is for. A call without one is made by the user's code that the Router
     asks for a deployment (its plugins): it is part of the trace, and none of the Router's tries.
     """
     # Where it is for LiteLLM to read; `metadata` may be the caller's own, meant for the provider.
     group = read(arguments.get("litellm_metadata"), "model_group") or read(arguments.get("metadata"), "model_group")
+    if call.retries_itself:
+        group = arguments.get("model")
     if not isinstance(group, str):
         return
-    router_call.attempts += 1
-    attributes[semconv.CALLSPAN_ATTEMPT_NUMBER] = router_call.attempts
-    attributes[semconv.LITELLM_MODEL_GROUP] = group
+    call.attempts += 1
+    attributes[semconv.CALLSPAN_ATTEMPT_NUMBER] = call.attempts
+    if not call.retries_itself:
+        attributes[semconv.LITELLM_MODEL_GROUP] = group
     deployment = read(arguments.get("model_info"), "id")
     if isinstance(deployment, str):
         attributes[semconv.LITELLM_DEPLOYMENT_ID] = deployment
-    if router_call.attempts > 1:
-        event = semconv.EVENT_RETRY if group == router_call.group else semconv.EVENT_FALLBACK
-        attempt = {semconv.CALLSPAN_ATTEMPT_NUMBER: router_call.attempts, semconv.LITELLM_MODEL_GROUP: group}
-        emit(router_call.span, event, attempt)
-    router_call.group = group
+    if call.attempts > 1:
+        event = semconv.EVENT_RETRY if group == call.group else semconv.EVENT_FALLBACK
+        attempt = {semconv.CALLSPAN_ATTEMPT_NUMBER: call.attempts, semconv.LITELLM_MODEL_GROUP: group}
+        emit(call.span, event, attempt)
+    call.group = group

@@ -23,7 +23,7 @@ _FINISH_REASONS: Final = {"tool_calls": "tool_call", "function_call": "tool_call
 
 def input_content(operation: Operation, arguments: Mapping[str, Any]) -> dict[str, str]:
     """Content attributes of a request, each JSON text; what the request does not have is left out."""
-    messages, instructions = _input(operation.api, arguments)
+    messages, instructions = _input(operation.kind.api, arguments)
     content = {
         semconv.GEN_AI_INPUT_MESSAGES: messages,
         semconv.GEN_AI_SYSTEM_INSTRUCTIONS: instructions,

@@ -107,13 +107,15 @@ def request_attributes(operation: Operation, arguments: Mapping[str, Any]) -> At
     """
     attributes: Attributes = {semconv.CALLSPAN_ENTRY_POINT: operation.entry_point}
     model = arguments.get("model")
-    if operation.takes_attempts:
+    if operation.is_outline:
         # The attempts carry the conventions' attributes: a backend that counts or bills LLM spans must find each
         # provider request once, not once more in the span around them.
         if isinstance(model, str):
             attributes[semconv.LITELLM_MODEL_GROUP] = model
         return attributes
-    attributes[semconv.GEN_AI_OPERATION_NAME] = operation.name
+    attributes[semconv.GEN_AI_OPERATION_NAME] = operation.kind.name
+    if operation.kind.output_type is not None:
+        attributes[semconv.GEN_AI_OUTPUT_TYPE] = operation.kind.output_type
     if isinstance(model, str):
         _add_model(attributes, model, arguments)
     for name, value in arguments.items():
@@ -129,10 +131,10 @@ def request_attributes(operation: Operation, arguments: Mapping[str, Any]) -> At
 
 
 def span_name(operation: Operation, attributes: Attributes) -> str:
-    """``{operation} {model}`` as the conventions ask; for a Router call what was called, and the model group."""
-    if operation.takes_attempts:
+    """``{operation} {model}`` as the conventions ask; of a call that others are made in, what was called for what."""
+    if operation.is_outline:
         return f"{operation.entry_point} {attributes.get(semconv.LITELLM_MODEL_GROUP, '')}".rstrip()
-    return f"{operation.name} {attributes.get(semconv.GEN_AI_REQUEST_MODEL, '')}".rstrip()
+    return f"{operation.kind.name} {attributes.get(semconv.GEN_AI_REQUEST_MODEL, '')}".rstrip()
 
 
 def _add_model(attributes: Attributes, model: str, arguments: Mapping[str, Any]) -> None:

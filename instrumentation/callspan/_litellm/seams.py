@@ -1,13 +1,16 @@
 """Where LiteLLM is patched: one table, from which everything is undone as well."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import FunctionType
 from typing import Any, Final
 
 from callspan._in_place import Wrapper
-from callspan._litellm import lifecycle, stream_results, worker
+from callspan._litellm import decorated, lifecycle, stream_results, worker
 from callspan._litellm.call_factory import CallFactory
 from callspan._litellm.loggers import LoggerDelivery
-from callspan._litellm.operations import APIS, describe_operation
+from callspan._litellm.operations import Operation, describe_operation, kind_of, retrying
 from callspan._litellm.placed import Placing
 from callspan._litellm.wrappers import (
     wrap_awaited_entry_point,
@@ -18,7 +21,20 @@ from callspan._litellm.wrappers import (
 )
 from callspan._patches import Change, Seam
 
-_NAMES: Final = tuple(prefix + name for name in APIS for prefix in ("", "a"))
+_ROUTER_METHODS: Final = (
+    *(prefix + name for name in ("completion", "text_completion", "embedding", "image_generation") for prefix in ("", "a")),
+    *("aresponses", "atranscription", "aspeech", "arerank"),
+)
+_OLD_ROUTER_METHODS: Final = (
+    *("aadapter_completion", "acreate_file", "acreate_batch", "aretrieve_batch", "acancel_batch", "alist_batches"),
+)
+_ROUTER_BATCHES: Final = (
+    *("abatch_completion", "abatch_completion_one_model_multiple_requests", "abatch_completion_fastest_response"),
+)
+_ASSISTANTS: Final = (
+    *("create_assistants", "get_assistants", "delete_assistant", "create_thread", "get_thread", "get_messages"),
+    *("add_message", "run_thread", "run_thread_stream"),
+)
 
 _LOGGING: Final = "litellm.litellm_core_utils.litellm_logging"
 
@@ -30,14 +46,28 @@ _ROUTER_CLASSES: Final = (
 """Where a Router's methods are: in ``Router``, until LiteLLM 1.109 made it a facade of the others."""
 
 
-def _entry(factory: CallFactory, public: str) -> Callable[[Callable[..., Any]], Wrapper]:
-    owner, _, name = public.rpartition(".")
-    wrap = wrap_awaited_entry_point if name.startswith("a") else wrap_entry_point
-
+def _entry(factory: CallFactory, public: str, **options: bool) -> Callable[[Callable[..., Any]], Wrapper]:
     def make(function: Callable[..., Any]) -> Wrapper:
-        return wrap(factory, describe_operation(public, function, takes_attempts=owner == "Router"))
+        operation = describe_operation(public, function, takes_attempts=public.startswith("Router."), **options)
+        return _wrapper(factory, operation, function)
 
     return make
+
+
+def _wrapper(factory: CallFactory, operation: Operation, function: Callable[..., Any]) -> Wrapper:
+    wrap = wrap_awaited_entry_point if inspect.iscoroutinefunction(function) else wrap_entry_point
+    return wrap(factory, operation)
+
+
+def _decorated(factory: CallFactory) -> decorated.Instrument:
+    def instrument(public: str, function: FunctionType) -> Iterator[tuple[FunctionType, Wrapper]]:
+        operation = describe_operation(public, function)
+        yield function, _wrapper(factory, operation, function)
+        inner: object = getattr(function, "__wrapped__", None)
+        if operation.may_retry and isinstance(inner, FunctionType):
+            yield inner, _wrapper(factory, replace(operation, bare=True), inner)
+
+    return instrument
 
 
 def _fixed(wrapper: Wrapper) -> Callable[[Callable[..., Any]], Wrapper]:
@@ -61,12 +91,12 @@ def litellm_seams(factory: CallFactory, delivery: LoggerDelivery = "background")
     )
 
 
-def _call_seams(factory: CallFactory) -> tuple[Seam, ...]:
+def _call_seams(factory: CallFactory) -> tuple[Seam | Change, ...]:
     """What users call.
 
     ``PublicDispatch`` is what LiteLLM's public functions call from 1.104 on, whichever name they were called by; its
     routes may go past Python. The functions behind it are decorated with ``@client``, held by LiteLLM's own modules
-    and by whoever imported them early, so they are wrapped in place.
+    and by whoever imported them early, so they are wrapped in place, as are those that have no decorator.
     """
     return (
         *(
@@ -78,37 +108,86 @@ def _call_seams(factory: CallFactory) -> tuple[Seam, ...]:
             )
             for method, asynchronous in (("run", False), ("arun", True))
         ),
+        decorated.seam(_decorated(factory)),
+        *_undecorated(factory, "litellm.main", "moderation", "adapter_completion", "aadapter_completion"),
+        *_undecorated(factory, "litellm.batches.main", "cancel_batch", "acancel_batch"),
+        *_undecorated(factory, "litellm.fine_tuning.main", "list_fine_tuning_jobs", "alist_fine_tuning_jobs"),
+        *_undecorated(factory, "litellm.assistants.main", *_ASSISTANTS, *map(_asynchronous, _ASSISTANTS)),
+        *_undecorated(
+            factory,
+            "litellm.batch_completion.main",
+            *("batch_completion", "batch_completion_models", "batch_completion_models_all_responses"),
+            takes_calls=True,
+        ),
         *(
-            Seam(
-                "litellm.responses.main" if name.endswith("responses") else "litellm.main",
-                name,
-                _entry(factory, f"litellm.{name}"),
-                in_place=True,
-            )
-            for name in _NAMES
+            Seam("litellm.main", name, _retries(factory, f"litellm.{name}"), in_place=True, optional=True)
+            for name in ("completion_with_retries", "acompletion_with_retries", "responses_with_retries")
+            + ("aresponses_with_retries",)
         ),
     )
+
+
+def _undecorated(factory: CallFactory, module: str, *names: str, **options: bool) -> Iterator[Seam]:
+    for name in names:
+        yield Seam(module, name, _entry(factory, f"litellm.{name}", **options), in_place=True, optional=True)
+
+
+def _asynchronous(name: str) -> str:
+    return f"a_{name}" if name == "add_message" else f"a{name}"
+
+
+def _retries(factory: CallFactory, public: str) -> Callable[[Callable[..., Any]], Wrapper]:
+    def make(function: Callable[..., Any]) -> Wrapper:
+        kind = kind_of(public.rpartition(".")[2].removesuffix("_with_retries"))
+        return _wrapper(factory, retrying(Operation(public, kind, ("model", "messages"))), function)
+
+    return make
 
 
 def _router_seams(factory: CallFactory) -> tuple[Seam, ...]:
     """A Router's methods, in place for those who hold one that was bound before.
 
-    Until LiteLLM 1.110 those of the Responses API are made anew for each Router; what they call is found by name.
+    Until LiteLLM 1.110 those of the Responses API are made anew for each Router, as are those of most other kinds;
+    what they call is found by name.
     """
     seams: list[Seam] = []
     for position, (module, owner) in enumerate(_ROUTER_CLASSES):
         later = tuple(name for name, _ in _ROUTER_CLASSES[position + 1 :])
         in_rust = owner == "RustCore"
-        methods = {name: name for name in _NAMES if name != "responses"}
+        methods = {name: name for name in _ROUTER_METHODS}
         if not in_rust:
             methods["aresponses"] = "_aresponses_with_streaming_fallbacks"
+            methods |= {name: name for name in _OLD_ROUTER_METHODS}
         seams += (
             Seam(module, f"{owner}.{method}", _entry(factory, f"Router.{name}"), in_place=True, moved_to=later)
             for name, method in methods.items()
         )
-        shared, wrap = ("_call_sync", wrap_planned) if in_rust else ("_generic_api_call_with_fallbacks", wrap_generic)
-        seams.append(Seam(module, f"{owner}.{shared}", _fixed(wrap(factory)), moved_to=later))
+        seams += (
+            Seam(module, f"{owner}.{name}", _fixed(wrap(factory, asynchronous=asynchronous)), moved_to=later)
+            for name, wrap, asynchronous in (_IN_RUST if in_rust else _IN_PYTHON)
+        )
+        seams += _router_batches(factory, *_RUST_BATCHES if in_rust else (module, owner), later=later)
     return tuple(seams)
+
+
+_IN_PYTHON: Final = (
+    ("_generic_api_call_with_fallbacks", wrap_generic, False),
+    ("_ageneric_api_call_with_fallbacks", wrap_generic, True),
+    ("_pass_through_moderation_endpoint_factory", wrap_generic, True),
+    ("_pass_through_assistants_endpoint_factory", wrap_generic, True),
+)
+_IN_RUST: Final = (("_call_sync", wrap_planned, False), ("_drive", wrap_planned, True))
+"""Method by which a Router makes calls of many kinds, its wrapper, and whether it is asynchronous."""
+_RUST_BATCHES: Final = ("litellm.router_rust.invoke.endpoints", "RustEndpoints")
+
+
+def _router_batches(factory: CallFactory, module: str, owner: str, *, later: tuple[str, ...]) -> Iterator[Seam]:
+    for name in _ROUTER_BATCHES:
+
+        def make(function: Callable[..., Any], public: str = f"Router.{name}") -> Wrapper:
+            return _wrapper(factory, describe_operation(public, function, takes_calls=True), function)
+
+        yield Seam(module, f"{owner}.{name}", make, in_place=True, moved_to=later)
 
 
 def _lifecycle_seams() -> tuple[Seam, ...]:

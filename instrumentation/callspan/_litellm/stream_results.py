@@ -91,7 +91,7 @@ def stream_attributes(result: StreamResult, stream: object, logging_obj: object)
     attributes = response_attributes(result.response)
     owner = _logging_obj(stream, logging_obj)
     if semconv.CALLSPAN_COST_AMOUNT not in attributes and owner is not None:
-        attributes.update(_cost(owner, result.response) or {})
+        attributes.update(reckoned_cost(owner, result.response) or {})
     # The stream's own cost, if any, was put there before there was anything to pay for.
     hidden = dict(as_mapping(read(stream, "_hidden_params")) or {}, response_cost=None)
     given = hidden_attributes(hidden)
@@ -102,7 +102,8 @@ def stream_attributes(result: StreamResult, stream: object, logging_obj: object)
 
 
 @guarded
-def _cost(logging_obj: Any, response: object) -> Attributes:
+def reckoned_cost(logging_obj: Any, response: object) -> Attributes:
+    """The cost of a response, which LiteLLM is asked for where it has not said it yet."""
     # Private until LiteLLM 1.106.
     calculate = read(logging_obj, "response_cost_calculator") or read(logging_obj, "_response_cost_calculator")
     return cost_attributes(calculate(result=response))

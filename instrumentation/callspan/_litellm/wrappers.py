@@ -3,13 +3,14 @@
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, Final
+from typing import Any
 
 from callspan._in_place import Wrapper
 from callspan._invocation import deactivate
 from callspan._litellm.call import Call
 from callspan._litellm.call_factory import CallFactory
-from callspan._litellm.operations import APIS, Operation, describe_operation
+from callspan._litellm.decorated import public_name
+from callspan._litellm.operations import Operation, describe_operation, kind_of
 
 Args = tuple[Any, ...]
 Kwargs = Mapping[str, Any]
@@ -45,58 +46,69 @@ def _positional(instance: object, args: Args) -> Args:
 def wrap_dispatch(factory: CallFactory, *, asynchronous: bool) -> Wrapper:
     """Wrapper of ``PublicDispatch.run`` or ``arun``, which takes the user's arguments as its own first two.
 
-    Which function the user called is told by its Python implementation, which LiteLLM passes along; routes that have
-    none, or one that is not in :data:`callspan._litellm.operations.APIS`, pass.
+    Which function the user called is told by its Python implementation, which LiteLLM passes along, or by the route
+    where there is none.
 
     Args:
         factory: starts the calls.
         asynchronous: whether it is ``arun``.
     """
-    operation_of = functools.cache(_dispatched_operation)
+    of_function = functools.cache(_dispatched_operation)
 
-    def start(args: Args, kwargs: Kwargs) -> Call | None:
-        operation = operation_of(kwargs.get("python"))
-        if operation is None or len(args) < 2 or args[1].get("acompletion") is True:  # noqa: PLR2004  # args, kwargs
+    def start(instance: Any, args: Args, kwargs: Kwargs) -> Call | None:
+        if len(args) < 2 or args[1].get("acompletion") is True:  # noqa: PLR2004  # args, kwargs
             return None
-        return factory.start(operation, args[0], args[1])
+        python = kwargs.get("python")
+        if not inspect.isfunction(python):
+            python = f"{'a' if asynchronous else ''}{getattr(instance.route, 'value', instance.route)}"
+        return factory.start(of_function(python), args[0], args[1])
 
-    def wrap(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
-        return make_call(start(args, kwargs), wrapped, args, kwargs)
+    def wrap(wrapped: Callable[..., Any], instance: object, args: Args, kwargs: Kwargs) -> Any:
+        return make_call(start(instance, args, kwargs), wrapped, args, kwargs)
 
     make_call = _await_call if asynchronous else _make_call
     return wrap
 
 
-def _dispatched_operation(python: Any) -> Operation | None:
-    name = getattr(python, "__name__", "")
-    return describe_operation(f"litellm.{name}", python) if name.removeprefix("a") in APIS else None
+def _dispatched_operation(python: Any) -> Operation:
+    if isinstance(python, str):
+        return Operation(f"litellm.{python}", kind_of(python))
+    return describe_operation(f"litellm.{python.__name__}", python)
 
 
-_ROUTER_RESPONSES: Final = Operation("Router.responses", APIS["responses"][0], (), "responses", takes_attempts=True)
-
-
-def wrap_generic(factory: CallFactory) -> Wrapper:
-    """Wrapper of the method by which a Router makes synchronous calls of many kinds, ``responses`` among them."""
+def wrap_generic(factory: CallFactory, *, asynchronous: bool) -> Wrapper:
+    """Wrapper of a method by which a Router makes calls of many kinds, given LiteLLM's function for them."""
+    of_function = functools.cache(_router_operation)
 
     def wrap(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
-        ours = getattr(kwargs.get("original_function"), "__name__", "") == "responses"
-        return _make_call(factory.start(_ROUTER_RESPONSES, (), kwargs) if ours else None, wrapped, args, kwargs)
+        function = kwargs.get("original_function")
+        call = None if function is None else factory.start(of_function(function), (), kwargs)
+        return make_call(call, wrapped, args, kwargs)
 
+    make_call = _await_call if asynchronous else _make_call
     return wrap
 
 
-def wrap_planned(factory: CallFactory) -> Wrapper:
+def _router_operation(function: Any) -> Operation:
+    public = public_name(function).removeprefix("litellm.")
+    return Operation(f"Router.{public}", kind_of(public), takes_attempts=True)
+
+
+def wrap_planned(factory: CallFactory, *, asynchronous: bool) -> Wrapper:
     """Wrapper of the same in LiteLLM's Rust core, which takes a plan and the user's arguments as its first two."""
-
-    def start(args: Args) -> Call | None:
-        if len(args) < 2 or getattr(args[0], "endpoint", "") != "responses":  # noqa: PLR2004  # plan, arguments
-            return None
-        return factory.start(_ROUTER_RESPONSES, (), args[1])
+    of_endpoint = functools.cache(_planned_operation)
 
     def wrap(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
-        return _make_call(start(args), wrapped, args, kwargs)
+        endpoint = getattr(args[0], "endpoint", None) if len(args) > 1 else None
+        call = factory.start(of_endpoint(endpoint), (), args[1]) if isinstance(endpoint, str) else None
+        return make_call(call, wrapped, args, kwargs)
 
+    make_call = _await_call if asynchronous else _make_call
     return wrap
+
+
+def _planned_operation(endpoint: str) -> Operation:
+    return Operation(f"Router.{endpoint}", kind_of(endpoint), takes_attempts=True)
 
 
 def _make_call(call: Call | None, wrapped: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:

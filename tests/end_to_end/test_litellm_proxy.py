@@ -1,0 +1,290 @@
+"""The real LiteLLM proxy: its calls are in their callers' traces, once, and nobody's key is."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import openai
+import pytest
+
+from loopback.litellm_proxy import MASTER_KEY, PROVIDER_KEY, LiteLLMProxy, Upstream, litellm_proxy
+from loopback.openai_api import Answer, Fail
+from loopback.otlp_receiver import Accept, OtlpReceiver, ReceivedSpan, Status
+
+# What LiteLLM's proxy imports, and neither LiteLLM nor callspan[test] asks for; semver from 1.109 on.
+NEEDED: Final = ("apscheduler", "backoff", "expression", "fastapi_sso", "redis", "semver", "websockets")
+FASTAPI: Final = "opentelemetry.instrumentation.fastapi"
+WITHOUT_SERVER_SPANS: Final = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "asgi,fastapi,starlette"}
+CAPTURING: Final = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY", "OTEL_BSP_SCHEDULE_DELAY": "100"}
+
+VIRTUAL_KEY: Final = "sk-virtual-of-the-loopback-proxy"
+PROMPT: Final = "the prompt of the loopback proxy"
+MESSAGES: Final[Any] = [{"role": "user", "content": PROMPT}]
+# Accepts keys as the proxy does with a database, and writes down what the callbacks are told.
+HANDLER: Final = f"""
+import os
+import callspan
+from litellm.integrations.custom_logger import CustomLogger
+from litellm.proxy._types import UserAPIKeyAuth
+
+async def auth(request, api_key):
+    if api_key not in ({MASTER_KEY!r}, {VIRTUAL_KEY!r}):
+        raise ValueError("not a key of ours")
+    return UserAPIKeyAuth(api_key=api_key, key_alias="loopback", metadata={{"note": "of the key"}})
+
+def line(path, *words):
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(descriptor, (" ".join(words) + "\\n").encode())
+    os.close(descriptor)
+
+class Logger(CustomLogger):
+    async def async_log_success_event(self, kwargs, response_obj, start_time, end_time):
+        line("told", "success", kwargs["litellm_call_id"])
+
+    async def async_log_failure_event(self, kwargs, response_obj, start_time, end_time):
+        line("told", "failure", kwargs["litellm_call_id"])
+
+logger = Logger()
+
+@callspan.callback(delivery="durable", name="ledger")
+def ledger(call):
+    line("stored", repr(dict(call.metadata)), repr(call))
+"""
+CONFIG: Final = {
+    "litellm_settings": {"callbacks": "handler.logger"},
+    "general_settings": {"master_key": MASTER_KEY, "custom_auth": "handler.auth"},
+    "router_settings": {"num_retries": 2, "retry_after": 0, "disable_cooldowns": True},
+}
+
+KINDS: Final[dict[str, Callable[[openai.OpenAI], Any]]] = {
+    "chat": lambda client: client.chat.completions.create(model="assistant", messages=MESSAGES),
+    "streamed chat": lambda client: list(
+        client.chat.completions.create(model="assistant", messages=MESSAGES, stream=True)
+    ),
+    "text": lambda client: client.completions.create(model="assistant", prompt=PROMPT),
+    "embeddings": lambda client: client.embeddings.create(model="embedder", input=PROMPT),
+    "responses": lambda client: client.responses.create(model="assistant", input=PROMPT),
+    "streamed responses": lambda client: list(client.responses.create(model="assistant", input=PROMPT, stream=True)),
+    "messages": lambda client: client.post("/messages", body=_for_anthropic(stream=False), cast_to=object),
+    "streamed messages": lambda client: list(
+        client.post(
+            "/messages",
+            body=_for_anthropic(stream=True),
+            cast_to=object,
+            stream=True,
+            stream_cls=openai.Stream[Any],
+        )
+    ),
+    "image": lambda client: client.images.generate(model="painter", prompt=PROMPT),
+}
+kinds: Final = pytest.mark.parametrize("request_of_kind", KINDS.values(), ids=KINDS)
+
+
+def _for_anthropic(*, stream: bool) -> dict[str, Any]:
+    return {"model": "assistant", "max_tokens": 50, "messages": MESSAGES, "stream": stream}
+
+
+def missing(reason: str) -> None:
+    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+
+
+@contextlib.contextmanager
+def serving(directory: Path, **env: str) -> Iterator[LiteLLMProxy]:
+    absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if absent:
+        missing(f"LiteLLM's proxy needs {', '.join(absent)}")
+    (directory / "handler.py").write_text(HANDLER)
+    with Upstream() as upstream, OtlpReceiver() as receiver:
+        upstream.default = Answer(always_send_usage=True)
+        with litellm_proxy(directory, upstream, receiver, config=CONFIG, env={**CAPTURING, **env}) as proxy:
+            yield proxy
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["alone", "below FastAPI's spans"])
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiteLLMProxy]:
+    """A proxy with and without OpenTelemetry's own instrumentation of its server."""
+    if request.param and importlib.util.find_spec(FASTAPI) is None:
+        missing("opentelemetry-instrumentation-fastapi is not installed")
+    with serving(tmp_path_factory.mktemp("proxy"), **({} if request.param else WITHOUT_SERVER_SPANS)) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxy(served: LiteLLMProxy) -> Iterator[LiteLLMProxy]:
+    """A proxy that has nothing left of the test before."""
+    served.receiver.spans.clear()
+    served.upstream.requests.clear()
+    for name in ("told", "stored"):
+        (served.directory / name).write_text("")
+    yield served
+    served.upstream.models.clear()
+    served.receiver.default = Accept()
+
+
+@contextlib.contextmanager
+def client(proxy: LiteLLMProxy, key: str = MASTER_KEY) -> Iterator[tuple[openai.OpenAI, str, str]]:
+    """A client that is part of a trace, with the trace's id and that of its span."""
+    trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
+    headers = {"traceparent": f"00-{trace_id}-{span_id}-01"}
+    with openai.OpenAI(base_url=f"{proxy.url}/v1", api_key=key, max_retries=0, default_headers=headers) as made:
+        yield made, trace_id, span_id
+
+
+def settled(proxy: LiteLLMProxy, calls: int = 1) -> list[ReceivedSpan]:
+    """The spans of calls and attempts that have come, when no more do."""
+    deadline = time.monotonic() + 20
+    seen, since = -1, time.monotonic()
+    while time.monotonic() < deadline and (len(of_calls(proxy)) < calls or time.monotonic() - since < 0.7):
+        if seen != len(proxy.receiver.spans):
+            seen, since = len(proxy.receiver.spans), time.monotonic()
+        time.sleep(0.02)
+    return of_calls(proxy)
+
+
+def of_calls(proxy: LiteLLMProxy) -> list[ReceivedSpan]:
+    return [span for span in list(proxy.receiver.spans) if "callspan.entry_point" in span.attributes]
+
+
+def outermost(spans: list[ReceivedSpan]) -> list[ReceivedSpan]:
+    ids = {span.span_id for span in spans}
+    return [span for span in spans if span.parent_id not in ids]
+
+
+def attempts(spans: list[ReceivedSpan]) -> list[ReceivedSpan]:
+    return [span for span in spans if "gen_ai.operation.name" in span.attributes]
+
+
+def outcomes(spans: list[ReceivedSpan]) -> list[str]:
+    return [span.attributes["callspan.outcome"] for span in sorted(spans, key=lambda span: span.span.start_time_unix_nano)]
+
+
+@kinds
+def test_the_callers_trace_goes_on(proxy: LiteLLMProxy, request_of_kind: Callable[[openai.OpenAI], Any]) -> None:
+    """The call is below the caller's span, by way of the server's where that is recorded."""
+    with client(proxy) as (caller, trace_id, span_id):
+        request_of_kind(caller)
+    spans = settled(proxy)
+    parents = {span.span_id: span.parent_id for span in proxy.receiver.spans}
+    assert {span.trace_id for span in spans} == {trace_id}
+    for span in spans:
+        ancestor: str | None = span.span_id
+        while ancestor in parents:
+            ancestor = parents[ancestor]
+        assert ancestor == span_id
+
+
+@kinds
+def test_one_request_is_one_call(proxy: LiteLLMProxy, request_of_kind: Callable[[openai.OpenAI], Any]) -> None:
+    """Whatever is asked for, the provider's answer and its tokens are there once."""
+    with client(proxy) as (caller, *_):
+        request_of_kind(caller)
+    spans = settled(proxy)
+    assert len(proxy.upstream.requests) == 1
+    assert len({span.span_id for span in proxy.receiver.spans}) == len(proxy.receiver.spans)
+    assert len(outermost(spans)) == 1
+    (attempt,) = attempts(spans)
+    assert attempt.attributes["gen_ai.usage.input_tokens"] == 11
+    assert attempt.attributes.get("gen_ai.usage.output_tokens") in (7, 0, None)  # embeddings have none
+    assert set(outcomes(spans)) == {"success"}
+
+
+def test_a_client_that_goes_away_in_mid_stream(proxy: LiteLLMProxy) -> None:
+    """The call ends when its reader does, and says so."""
+    proxy.upstream.models["gpt-4o-mini"] = Answer(text="word " * 100, chunk_delay=0.1)
+    with client(proxy) as (caller, *_), caller.chat.completions.create(
+        model="assistant", messages=MESSAGES, stream=True
+    ) as stream:
+        for _, _ in zip(range(3), stream, strict=False):
+            pass
+    gone = time.time()
+    spans = settled(proxy)
+    assert len(outermost(spans)) == 1
+    assert len(attempts(spans)) == 1
+    assert set(outcomes(spans)) <= {"cancelled", "abandoned"}
+    assert max(span.span.end_time_unix_nano for span in spans) / 1e9 < gone + 2
+
+
+def test_the_proxys_own_callbacks(proxy: LiteLLMProxy) -> None:
+    """A logger of its configuration is told once of each call, of success and of failure."""
+    with client(proxy) as (caller, *_):
+        for kind in ("chat", "streamed chat", "embeddings", "responses"):
+            KINDS[kind](caller)
+        proxy.upstream.models["gpt-4o-mini"] = Fail(400)
+        with pytest.raises(openai.BadRequestError):
+            KINDS["chat"](caller)
+    settled(proxy)
+    told = [line.split() for line in (proxy.directory / "told").read_text().splitlines()]
+    assert Counter(what for what, _ in told) == {"success": 4, "failure": 1}
+    assert max(Counter(call for _, call in told).values()) == 1
+
+
+def test_no_key_is_in_what_is_stored_and_sent(proxy: LiteLLMProxy) -> None:
+    """Neither of the proxy nor of its callers nor of the provider, whatever the request's metadata hold."""
+    proxy.receiver.default = Status(503)
+    for key in (MASTER_KEY, VIRTUAL_KEY):
+        with client(proxy, key) as (caller, *_):
+            for request_of_kind in KINDS.values():
+                request_of_kind(caller)
+            caller.chat.completions.create(model="assistant", messages=MESSAGES, metadata={"purpose": "a test"})
+            proxy.upstream.models["gpt-4o-mini"] = Fail(401, f"Incorrect API key provided: {PROVIDER_KEY}, {key}.")
+            with pytest.raises(openai.APIStatusError):
+                KINDS["chat"](caller)
+            proxy.upstream.models.clear()
+    stored = b"".join(path.read_bytes() for path in proxy.spool.rglob("*") if path.is_file())
+    proxy.receiver.default = Accept()
+    settled(proxy, calls=2 * 8)
+    sent = b"".join(
+        b"".join(message.SerializeToString() for message in (span.resource, span.scope, span.span))
+        for span in proxy.receiver.spans
+    )
+    headers = json.dumps([request.headers for request in proxy.receiver.requests]).encode()
+    told = (proxy.directory / "stored").read_bytes()
+    for where in (stored, sent, told):
+        assert PROMPT.encode() in where or where is told
+        assert b"a test" in where
+    for where in (stored, sent, headers, told):
+        for key in (MASTER_KEY, VIRTUAL_KEY, PROVIDER_KEY):
+            assert key.encode() not in where
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_retries_are_attempts(proxy: LiteLLMProxy, status: int) -> None:
+    """The proxy's retries are below one call, and its caller has the answer of the last."""
+    proxy.upstream.behave(Fail(status), Fail(status))
+    with client(proxy) as (caller, *_):
+        KINDS["chat"](caller)
+        spans = settled(proxy, calls=4)
+        assert outcomes(attempts(spans)) == ["failure", "failure", "success"]
+        assert outcomes(outermost(spans)) == ["success"]
+        proxy.receiver.spans.clear()
+        proxy.upstream.models["gpt-4o-mini"] = Fail(status)
+        with pytest.raises(openai.APIStatusError) as failed:
+            KINDS["chat"](caller)
+    spans = settled(proxy, calls=4)
+    assert failed.value.status_code == status
+    assert outcomes(attempts(spans)) == ["failure"] * 3
+    assert outcomes(outermost(spans)) == ["failure"]
+    assert {span.attributes["http.response.status_code"] for span in spans} == {status}
+
+
+def test_sigterm(tmp_path: Path) -> None:
+    """What was called before the end arrives, and so does what is still being answered."""
+    with serving(tmp_path, OTEL_BSP_SCHEDULE_DELAY="5000") as proxy, client(proxy) as (caller, *_):
+        for _ in range(20):
+            KINDS["chat"](caller)
+        proxy.upstream.models["gpt-4o-mini"] = Answer(text="word " * 10, chunk_delay=0.1)
+        with caller.chat.completions.create(model="assistant", messages=MESSAGES, stream=True) as stream:
+            next(iter(stream))
+            proxy.process.terminate()
+            assert len(list(stream)) > 5
+        proxy.stop()
+        spans = of_calls(proxy)
+        assert len(outermost(spans)) == 21
+        assert set(outcomes(spans)) == {"success"}
