@@ -14,6 +14,7 @@ from opentelemetry.trace import TracerProvider
 from callspan._callbacks.callback import Delivery, Hook
 from callspan._callbacks.record import CallRecord, LiveCallRecord
 from callspan._callbacks.registering import add_callback, callback, remove_callback
+from callspan._context import context
 from callspan._flush import aflush, force_flush
 from callspan._instrumentor import CallspanInstrumentor
 from callspan._litellm.loggers import LoggerDelivery, litellm_callback
@@ -29,6 +30,7 @@ __all__ = [
     "add_callback",
     "aflush",
     "callback",
+    "context",
     "force_flush",
     "instrument",
     "litellm_callback",

@@ -8,6 +8,7 @@ from typing import Any
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.trace import TracerProvider
 
+from callspan import _threads
 from callspan._callbacks import draining
 from callspan._callbacks.leaving import be_ready, loop_seams, stand_back
 from callspan._content import ContentCapture
@@ -64,7 +65,7 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
         self._tracers = TracerSource(provider)
         use(self._tracers)
         factory = CallFactory(self._tracers, ContentCapture.from_environment())
-        self._patches = Patches((*loop_seams(), *litellm_seams(factory, delivery)))
+        self._patches = Patches((*loop_seams(), *_threads.seams(), *litellm_seams(factory, delivery)))
         self._patches.apply()
         be_ready()
         draining.flushers.append(batching.flushes)

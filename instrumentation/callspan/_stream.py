@@ -20,12 +20,14 @@ class StreamedCall(Protocol):
 
     Attributes:
         pauses: whether somebody is to be waited for before the caller goes on.
+        reads: takes each chunk along with the caller; ``None`` where nobody needs to.
     """
 
     @property
     def invocation(self) -> Invocation: ...
 
     pauses: bool
+    reads: Callable[[Any], None] | None
 
     def pause(self) -> None: ...
 
@@ -62,6 +64,7 @@ class _Stream(_ObjectProxy):
         self._self_inside: Invocation | None = call.invocation
         self._self_carries_context = carries_context
         self._self_begun = False
+        self._self_reads = call.reads
         end_at_exit(call)
 
     def _self_arrived(self, activation: Activation) -> None:
@@ -141,6 +144,8 @@ class _SyncReading(_Stream):
             self._self_arrived(activation)
             if self._self_call.pauses:
                 self._self_call.pause()
+        if self._self_reads is not None:
+            self._self_reads(chunk)
         return chunk
 
     def __enter__(self) -> Self:
@@ -177,6 +182,8 @@ class _AsyncReading(_Stream):
             self._self_arrived(activation)
             if self._self_call.pauses:
                 await self._self_call.pause_async()
+        if self._self_reads is not None:
+            self._self_reads(chunk)
         return chunk
 
     async def __aenter__(self) -> Self:

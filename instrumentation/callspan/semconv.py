@@ -11,6 +11,9 @@ from typing import Final
 SCOPE_NAME: Final = "callspan"
 """The instrumentation scope of every span."""
 
+CONTEXT_KEY: Final = "callspan-context"
+"""Where in the OpenTelemetry context stands what :func:`callspan.context` was told."""
+
 # Conventions: request. Those marked with a star there are set when the span starts, for samplers to see.
 GEN_AI_OPERATION_NAME: Final = "gen_ai.operation.name"
 GEN_AI_PROVIDER_NAME: Final = "gen_ai.provider.name"
@@ -44,6 +47,10 @@ GEN_AI_USAGE_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
 GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS: Final = "gen_ai.usage.cache_write.input_tokens"
 GEN_AI_USAGE_REASONING_OUTPUT_TOKENS: Final = "gen_ai.usage.reasoning.output_tokens"
+GEN_AI_USAGE_AUDIO_INPUT_TOKENS: Final = "gen_ai.usage.audio.input_tokens"
+GEN_AI_USAGE_AUDIO_OUTPUT_TOKENS: Final = "gen_ai.usage.audio.output_tokens"
+GEN_AI_USAGE_IMAGE_INPUT_TOKENS: Final = "gen_ai.usage.image.input_tokens"
+GEN_AI_USAGE_IMAGE_OUTPUT_TOKENS: Final = "gen_ai.usage.image.output_tokens"
 OPENAI_RESPONSE_SERVICE_TIER: Final = "openai.response.service_tier"
 OPENAI_RESPONSE_SYSTEM_FINGERPRINT: Final = "openai.response.system_fingerprint"
 
@@ -52,6 +59,10 @@ GEN_AI_INPUT_MESSAGES: Final = "gen_ai.input.messages"
 GEN_AI_OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
 GEN_AI_SYSTEM_INSTRUCTIONS: Final = "gen_ai.system_instructions"
 GEN_AI_TOOL_DEFINITIONS: Final = "gen_ai.tool.definitions"
+
+# Conventions: who the call is made for.
+USER_ID: Final = "user.id"
+SESSION_ID: Final = "session.id"
 
 # Conventions: errors.
 ERROR_TYPE: Final = "error.type"
@@ -76,7 +87,8 @@ CALLSPAN_ATTEMPT_NUMBER: Final = "callspan.attempt.number"
 CALLSPAN_COST_AMOUNT: Final = "callspan.cost.amount"
 CALLSPAN_COST_CURRENCY: Final = "callspan.cost.currency"
 CALLSPAN_USAGE_ESTIMATED: Final = "callspan.usage.estimated"
-CALLSPAN_METADATA: Final = "callspan.metadata"
+CALLSPAN_METADATA_PREFIX: Final = "callspan.metadata."
+CALLSPAN_TAGS: Final = "callspan.tags"
 
 # What callspan tells of a run of a callback: on a span event of the call, or on a span of its own once the call's span
 # has ended.

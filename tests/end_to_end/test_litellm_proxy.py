@@ -1,68 +1,30 @@
 """The real LiteLLM proxy: its calls are in their callers' traces, once, and nobody's key is."""
 
 import contextlib
-import importlib.util
 import json
 import os
 import secrets
+import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import openai
 import pytest
 
-from loopback.litellm_proxy import MASTER_KEY, PROVIDER_KEY, LiteLLMProxy, Upstream, litellm_proxy
-from loopback.openai_api import Answer, Fail
+from loopback.litellm_proxy import KEYS, MASTER_KEY, PROVIDER_KEY, VIRTUAL_KEY, LiteLLMProxy, absent, litellm_proxy
+from loopback.openai_api import Answer, Fail, OpenAIUpstream
 from loopback.otlp_receiver import Accept, OtlpReceiver, ReceivedSpan, Status
+from loopback.processes import SCRIPTS
 
-# What LiteLLM's proxy imports, and neither LiteLLM nor callspan[test] asks for; semver from 1.109 on.
-NEEDED: Final = ("apscheduler", "backoff", "expression", "fastapi_sso", "redis", "semver", "websockets")
-FASTAPI: Final = "opentelemetry.instrumentation.fastapi"
-WITHOUT_SERVER_SPANS: Final = {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "asgi,fastapi,starlette"}
 CAPTURING: Final = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY", "OTEL_BSP_SCHEDULE_DELAY": "100"}
 
-VIRTUAL_KEY: Final = "sk-virtual-of-the-loopback-proxy"
 PROMPT: Final = "the prompt of the loopback proxy"
 MESSAGES: Final[Any] = [{"role": "user", "content": PROMPT}]
-# Accepts keys as the proxy does with a database, and writes down what the callbacks are told.
-HANDLER: Final = f"""
-import os
-import callspan
-from litellm.integrations.custom_logger import CustomLogger
-from litellm.proxy._types import UserAPIKeyAuth
-
-async def auth(request, api_key):
-    if api_key not in ({MASTER_KEY!r}, {VIRTUAL_KEY!r}):
-        raise ValueError("not a key of ours")
-    return UserAPIKeyAuth(api_key=api_key, key_alias="loopback", metadata={{"note": "of the key"}})
-
-def line(path, *words):
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    os.write(descriptor, (" ".join(words) + "\\n").encode())
-    os.close(descriptor)
-
-class Logger(CustomLogger):
-    async def async_log_success_event(self, kwargs, response_obj, start_time, end_time):
-        line("told", "success", kwargs["litellm_call_id"])
-
-    async def async_log_failure_event(self, kwargs, response_obj, start_time, end_time):
-        line("told", "failure", kwargs["litellm_call_id"])
-
-logger = Logger()
-
-@callspan.callback(delivery="durable", name="ledger")
-def ledger(call):
-    line("stored", repr(dict(call.metadata)), repr(call))
-"""
-CONFIG: Final = {
-    "litellm_settings": {"callbacks": "handler.logger"},
-    "general_settings": {"master_key": MASTER_KEY, "custom_auth": "handler.auth"},
-    "router_settings": {"num_retries": 2, "retry_after": 0, "disable_cooldowns": True},
-}
-
 KINDS: Final[dict[str, Callable[[openai.OpenAI], Any]]] = {
     "chat": lambda client: client.chat.completions.create(model="assistant", messages=MESSAGES),
     "streamed chat": lambda client: list(
@@ -73,14 +35,8 @@ KINDS: Final[dict[str, Callable[[openai.OpenAI], Any]]] = {
     "responses": lambda client: client.responses.create(model="assistant", input=PROMPT),
     "streamed responses": lambda client: list(client.responses.create(model="assistant", input=PROMPT, stream=True)),
     "messages": lambda client: client.post("/messages", body=_for_anthropic(stream=False), cast_to=object),
-    "streamed messages": lambda client: list(
-        client.post(
-            "/messages",
-            body=_for_anthropic(stream=True),
-            cast_to=object,
-            stream=True,
-            stream_cls=openai.Stream[Any],
-        )
+    "streamed messages": lambda client: client.post(
+        "/messages", body=_for_anthropic(stream=True), cast_to=httpx.Response
     ),
     "image": lambda client: client.images.generate(model="painter", prompt=PROMPT),
 }
@@ -91,28 +47,23 @@ def _for_anthropic(*, stream: bool) -> dict[str, Any]:
     return {"model": "assistant", "max_tokens": 50, "messages": MESSAGES, "stream": stream}
 
 
-def missing(reason: str) -> None:
-    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
-
-
 @contextlib.contextmanager
-def serving(directory: Path, **env: str) -> Iterator[LiteLLMProxy]:
-    absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if absent:
-        missing(f"LiteLLM's proxy needs {', '.join(absent)}")
-    (directory / "handler.py").write_text(HANDLER)
-    with Upstream() as upstream, OtlpReceiver() as receiver:
-        upstream.default = Answer(always_send_usage=True)
-        with litellm_proxy(directory, upstream, receiver, config=CONFIG, env={**CAPTURING, **env}) as proxy:
-            yield proxy
+def serving(directory: Path, *, server_spans: bool = True, **env: str) -> Iterator[LiteLLMProxy]:
+    reason = absent(server_spans=server_spans)
+    if reason is not None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    with (
+        OpenAIUpstream(Answer(always_send_usage=True)) as upstream,
+        OtlpReceiver() as receiver,
+        litellm_proxy(directory, upstream, receiver, server_spans=server_spans, env=CAPTURING | env) as proxy,
+    ):
+        yield proxy
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["alone", "below FastAPI's spans"])
+@pytest.fixture(scope="module", params=[False, True], ids=["alone", "below server's spans"])
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiteLLMProxy]:
-    """A proxy with and without OpenTelemetry's own instrumentation of its server."""
-    if request.param and importlib.util.find_spec(FASTAPI) is None:
-        missing("opentelemetry-instrumentation-fastapi is not installed")
-    with serving(tmp_path_factory.mktemp("proxy"), **({} if request.param else WITHOUT_SERVER_SPANS)) as proxy:
+    """A proxy without and with spans of its server's requests."""
+    with serving(tmp_path_factory.mktemp("proxy"), server_spans=request.param) as proxy:
         yield proxy
 
 
@@ -162,7 +113,9 @@ def attempts(spans: list[ReceivedSpan]) -> list[ReceivedSpan]:
 
 
 def outcomes(spans: list[ReceivedSpan]) -> list[str]:
-    return [span.attributes["callspan.outcome"] for span in sorted(spans, key=lambda span: span.span.start_time_unix_nano)]
+    return [
+        span.attributes["callspan.outcome"] for span in sorted(spans, key=lambda span: span.span.start_time_unix_nano)
+    ]
 
 
 @kinds
@@ -198,9 +151,10 @@ def test_one_request_is_one_call(proxy: LiteLLMProxy, request_of_kind: Callable[
 def test_a_client_that_goes_away_in_mid_stream(proxy: LiteLLMProxy) -> None:
     """The call ends when its reader does, and says so."""
     proxy.upstream.models["gpt-4o-mini"] = Answer(text="word " * 100, chunk_delay=0.1)
-    with client(proxy) as (caller, *_), caller.chat.completions.create(
-        model="assistant", messages=MESSAGES, stream=True
-    ) as stream:
+    with (
+        client(proxy) as (caller, *_),
+        caller.chat.completions.create(model="assistant", messages=MESSAGES, stream=True) as stream,
+    ):
         for _, _ in zip(range(3), stream, strict=False):
             pass
     gone = time.time()
@@ -247,10 +201,10 @@ def test_no_key_is_in_what_is_stored_and_sent(proxy: LiteLLMProxy) -> None:
     headers = json.dumps([request.headers for request in proxy.receiver.requests]).encode()
     told = (proxy.directory / "stored").read_bytes()
     for where in (stored, sent, told):
-        assert PROMPT.encode() in where or where is told
+        assert PROMPT.encode() in where
         assert b"a test" in where
     for where in (stored, sent, headers, told):
-        for key in (MASTER_KEY, VIRTUAL_KEY, PROVIDER_KEY):
+        for key in KEYS:
             assert key.encode() not in where
 
 
@@ -275,16 +229,19 @@ def test_retries_are_attempts(proxy: LiteLLMProxy, status: int) -> None:
 
 
 def test_sigterm(tmp_path: Path) -> None:
-    """What was called before the end arrives, and so does what is still being answered."""
-    with serving(tmp_path, OTEL_BSP_SCHEDULE_DELAY="5000") as proxy, client(proxy) as (caller, *_):
+    """What was called before arrives, and so does what was still being answered, with a later process at the latest."""
+    with serving(tmp_path, OTEL_BSP_SCHEDULE_DELAY="60000") as proxy, client(proxy) as (caller, *_):
         for _ in range(20):
             KINDS["chat"](caller)
         proxy.upstream.models["gpt-4o-mini"] = Answer(text="word " * 10, chunk_delay=0.1)
         with caller.chat.completions.create(model="assistant", messages=MESSAGES, stream=True) as stream:
-            next(iter(stream))
+            chunks = iter(stream)
+            next(chunks)
             proxy.process.terminate()
-            assert len(list(stream)) > 5
-        proxy.stop()
+            assert len(list(chunks)) > 5
+        assert proxy.process.wait(30) == -signal.SIGTERM
+        subprocess.run([SCRIPTS / "callspan", "drain"], env=proxy.env, timeout=60, check=False)
         spans = of_calls(proxy)
         assert len(outermost(spans)) == 21
         assert set(outcomes(spans)) == {"success"}
+        assert len({span.span_id for span in spans}) == len(spans)

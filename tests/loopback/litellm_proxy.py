@@ -1,6 +1,7 @@
 """The real LiteLLM proxy under `opentelemetry-instrument`, between a client of the test's and the loopback OpenAI."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import signal
@@ -10,44 +11,79 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import requires
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from loopback import openai_api
-from loopback.openai_api import Answer, OpenAIUpstream
+from loopback.openai_api import OpenAIUpstream
 from loopback.otlp_receiver import OtlpReceiver
 from loopback.processes import SCRIPTS, environment
 
 MASTER_KEY: Final = "sk-master-of-the-loopback-proxy"
-PROVIDER_KEY: Final = "sk-provider-of-the-loopback-proxy"
+VIRTUAL_KEY: Final = "virtual-of-the-loopback-proxy"
+PROVIDER_KEY: Final = "provider-of-the-loopback-proxy"
+KEYS: Final = (MASTER_KEY, VIRTUAL_KEY, PROVIDER_KEY)
 
+# What LiteLLM's proxy imports, and LiteLLM itself does not ask for; semver where its extra `proxy` has it.
+_NEEDED: Final = ("apscheduler", "backoff", "expression", "fastapi", "fastapi_sso", "orjson", "redis", "websockets") + (
+    ("semver",) if any(needed.startswith("semver") for needed in requires("litellm") or ()) else ()
+)
+# Any of these makes spans of the server's requests; where several are there, the first.
+_SERVER_SPANS: Final = ("opentelemetry.instrumentation.fastapi", "fastapi.telemetry")
+_WITHOUT_SERVER_SPANS: Final = {
+    "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "asgi,fastapi,starlette",
+    "NO_SERVER_SPANS": "1",
+}
+_MODELS: Final = {"assistant": "gpt-4o-mini", "embedder": "text-embedding-3-small", "painter": "gpt-image-1"}
+_CONFIG: Final = {
+    "general_settings": {"master_key": MASTER_KEY, "custom_auth": "handler.auth"},
+    "litellm_settings": {"callbacks": "handler.logger"},
+    "router_settings": {"num_retries": 2, "retry_after": 0, "disable_cooldowns": True},
+}
+# Accepts keys as the proxy does with a database, and writes down what the callbacks are told.
+_HANDLER: Final = f"""
+import os
+import callspan
+from litellm.integrations.custom_logger import CustomLogger
+from litellm.proxy import proxy_server
+from litellm.proxy._types import UserAPIKeyAuth
+
+if "NO_SERVER_SPANS" in os.environ:  # FastAPI's own, from 0.165 on
+    getattr(proxy_server.app, "_telemetry", {{}})["tracing"] = False
+
+async def auth(request, api_key):
+    if api_key not in ({MASTER_KEY!r}, {VIRTUAL_KEY!r}):
+        raise ValueError("not a key of ours")
+    return UserAPIKeyAuth(api_key=api_key, key_alias="loopback", metadata={{"note": "of the key"}})
+
+def line(path, *words):
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(descriptor, (" ".join(words) + "\\n").encode())
+    os.close(descriptor)
+
+class Logger(CustomLogger):
+    async def async_log_success_event(self, kwargs, response_obj, start_time, end_time):
+        line("told", "success", kwargs["litellm_call_id"])
+
+    async def async_log_failure_event(self, kwargs, response_obj, start_time, end_time):
+        line("told", "failure", kwargs["litellm_call_id"])
+
+logger = Logger()
+
+@callspan.callback(delivery="durable", name="ledger")
+def ledger(call):
+    line("stored", repr(dict(call.metadata)), repr(dict(call.attributes)), repr(call))
+"""
 _START_TIMEOUT_S: Final = 90.0
 _STOP_TIMEOUT_S: Final = 30.0
-_IMAGES: Final = "/v1/images/generations"
-_IMAGE: Final = {
-    "created": 1_700_000_000,
-    "data": [{"b64_json": "aGVsbG8="}],
-    "usage": {
-        "input_tokens": 11,
-        "output_tokens": 7,
-        "total_tokens": 18,
-        "input_tokens_details": {"text_tokens": 11, "image_tokens": 0},
-    },
-}
 
 
-class _Handler(openai_api._Handler):
-    def _obey(self, behaviour: Any, request: Any) -> None:
-        if request.path == _IMAGES and isinstance(behaviour, Answer):
-            self._reply(200, _IMAGE, {})
-        else:
-            super()._obey(behaviour, request)
-
-
-class Upstream(OpenAIUpstream):
-    """The loopback OpenAI, which makes images as well."""
-
-    handler = _Handler
+def absent(*, server_spans: bool) -> str | None:
+    """What a proxy would need that is not installed, or None."""
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if server_spans and not any(importlib.util.find_spec(name) for name in _SERVER_SPANS):
+        missing.append(_SERVER_SPANS[0])
+    return f"LiteLLM's proxy needs {', '.join(missing)}" if missing else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +91,11 @@ class LiteLLMProxy:
     """A running proxy.
 
     Attributes:
-        directory: where its configuration is, and what its callbacks write.
+        directory: where its configuration is, and what its callbacks write: `told` by LiteLLM of each call, a line
+            with the outcome and the call's id; `stored`, a line of each record that a durable callback is handed.
         url: where it listens.
         process: its process.
+        env: its environment.
         spool: its spool directory.
         receiver: what its spans are sent to.
         upstream: what its models are.
@@ -66,14 +104,10 @@ class LiteLLMProxy:
     directory: Path
     url: str
     process: subprocess.Popen[bytes]
+    env: dict[str, str]
     spool: Path
     receiver: OtlpReceiver
     upstream: OpenAIUpstream
-
-    @property
-    def output(self) -> str:
-        """What it has printed."""
-        return (self.directory / "output").read_text(errors="replace")
 
     def stop(self) -> int:
         """Stops it as a container's host does, and returns its exit status."""
@@ -87,50 +121,48 @@ def litellm_proxy(
     upstream: OpenAIUpstream,
     receiver: OtlpReceiver,
     *,
-    config: Mapping[str, Any] | None = None,
+    server_spans: bool = True,
     env: Mapping[str, str | None] | None = None,
 ) -> Iterator[LiteLLMProxy]:
     """Runs a proxy while the `with` block does.
 
     Args:
-        directory: an empty directory; modules that the configuration names are found in it.
+        directory: an empty directory.
         upstream: what its models, `assistant`, `embedder` and `painter`, are.
         receiver: what its spans are sent to.
-        config: sections to add to its configuration.
+        server_spans: whether the server's requests have spans, by what is installed.
         env: what to change in its environment; None takes a variable away.
     """
-    models = {"assistant": "gpt-4o-mini", "embedder": "text-embedding-3-small", "painter": "gpt-image-1"}
     parameters = {"api_base": upstream.base_url, "api_key": PROVIDER_KEY}
-    written = {
-        "model_list": [
-            {"model_name": name, "litellm_params": {"model": f"openai/{model}", **parameters}}
-            for name, model in models.items()
-        ],
-        "general_settings": {"master_key": MASTER_KEY},
-        **(config or {}),
-    }
-    (directory / "config.yaml").write_text(json.dumps(written))  # JSON is YAML
+    models = [
+        {"model_name": name, "litellm_params": {"model": f"openai/{model}", **parameters}}
+        for name, model in _MODELS.items()
+    ]
+    (directory / "config.yaml").write_text(json.dumps({"model_list": models, **_CONFIG}))  # JSON is YAML
+    (directory / "handler.py").write_text(_HANDLER)
     spool = directory / "spool"
-    own = {
+    changes = {
         "CALLSPAN_SPOOL_DIR": str(spool),
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        "PYTHONUNBUFFERED": "1",
+        **({} if server_spans else _WITHOUT_SERVER_SPANS),
+        **(env or {}),
     }
+    environ = environment(changes)
     port = _free_port()
+    address = ("--host", "127.0.0.1", "--port", str(port))
     with (directory / "output").open("wb") as output:
         process = subprocess.Popen(
             # Without `--`, opentelemetry-instrument takes `--config` for an option of its own, in Python 3.11.
-            [str(SCRIPTS / "opentelemetry-instrument"), "--", str(SCRIPTS / "litellm")]
-            + ["--config", "config.yaml", "--host", "127.0.0.1", "--port", str(port)],
+            [SCRIPTS / "opentelemetry-instrument", "--", SCRIPTS / "litellm", "--config", "config.yaml", *address],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=environment({**own, **(env or {})}),
+            env=environ,
             cwd=directory,
             start_new_session=True,
         )
-    proxy = LiteLLMProxy(directory, f"http://127.0.0.1:{port}", process, spool, receiver, upstream)
+    proxy = LiteLLMProxy(directory, f"http://127.0.0.1:{port}", process, environ, spool, receiver, upstream)
     try:
         _wait_until_alive(proxy)
         yield proxy
@@ -153,4 +185,4 @@ def _wait_until_alive(proxy: LiteLLMProxy) -> None:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{proxy.url}/health/liveliness", timeout=5):
             return
         time.sleep(0.1)
-    raise AssertionError(f"the proxy did not start\n{proxy.output}")
+    raise AssertionError(f"the proxy did not start\n{(proxy.directory / 'output').read_text(errors='replace')}")

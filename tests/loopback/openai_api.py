@@ -76,10 +76,11 @@ class _Handler(Handler):
             self.pause(behaviour.delay)
             self._reply(200, other(request.path, request.body, behaviour), behaviour.headers)
             return
-        if request.path.startswith("/v1/responses/"):
+        if request.path.startswith("/v1/responses/") and isinstance(behaviour, Answer):
             self._reply(200, openai_responses.response(request.number, {"model": "gpt-4o-mini"}, Answer()), {})
             return
-        if request.path not in WHOLE and request.path not in STREAMED and other is None:
+        known = request.path in WHOLE or request.path in STREAMED or other is not None or not isinstance(behaviour, Answer)
+        if not known:
             self._fail(Fail(404, f"Invalid URL (POST {request.path})", "invalid_request_error"))
             return
         streamed = bool(request.body.get("stream")) and request.path in STREAMED

@@ -17,6 +17,7 @@ def image(_path: str, body: Json, answer: Answer) -> Json:
     """An image, as a URL unless base64 was asked for."""
     data = {"b64_json": PIXEL} if body.get("response_format") == "b64_json" else {"url": "https://images.test/1.png"}
     usage = {"input_tokens": answer.prompt_tokens, "output_tokens": answer.completion_tokens, "total_tokens": 18}
+    usage["input_tokens_details"] = {"text_tokens": answer.prompt_tokens, "image_tokens": 0}
     return {"created": CREATED, "data": [data], "usage": usage}
 
 
@@ -39,11 +40,11 @@ def rerank(_path: str, body: Json, answer: Answer) -> Json:
     return {"id": "rerank-loopback", "results": results, "meta": {"billed_units": {"search_units": 1}, "tokens": tokens}}
 
 
-def file(path: str, _body: Json, _answer: Answer) -> Json:
+def file(path: str, body: Json, _answer: Answer) -> Json:
     """One file, or all there are."""
     one = {"id": "file-1", "object": "file", "bytes": 3, "created_at": CREATED, "filename": "a.jsonl"}
     one |= {"purpose": "batch", "status": "processed"}
-    return {"object": "list", "data": [one], "has_more": False} if path.endswith("/files") else one
+    return {"object": "list", "data": [one], "has_more": False} if path.endswith("/files") and not body else one
 
 
 def batch(_path: str, _body: Json, _answer: Answer) -> Json:

@@ -3,12 +3,11 @@
 import asyncio
 import contextvars
 import inspect
-import json
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext
@@ -24,8 +23,6 @@ from callspan._invocation import deactivate, outside_with
 from callspan._tracer import tracer_in_force
 
 _logger = logging.getLogger("callspan")
-
-_REDACTED: Final = ("key", "token", "secret", "password", "authorization", "headers", "credential")
 
 
 class StoredSpan(Protocol):
@@ -137,18 +134,6 @@ async def _within(awaitable: Any, limit_s: float | None) -> None:
         await awaitable
 
 
-def metadata_text(metadata: object) -> str | None:
-    """A call's metadata as far as it can be stored: texts and numbers that do not look like a credential, as JSON."""
-    if not isinstance(metadata, Mapping):
-        return None
-    kept = {
-        str(key): value  # pyright: ignore[reportUnknownArgumentType]
-        for key, value in metadata.items()  # pyright: ignore[reportUnknownVariableType]
-        if isinstance(value, (str, int, float, bool)) and not any(word in str(key).lower() for word in _REDACTED)  # pyright: ignore[reportUnknownArgumentType]
-    }
-    return json.dumps(kept) if kept else None
-
-
 def _metadata_of(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-    stored = attributes.get(semconv.CALLSPAN_METADATA)
-    return MappingProxyType(json.loads(stored) if isinstance(stored, str) else {})
+    prefix = semconv.CALLSPAN_METADATA_PREFIX
+    return MappingProxyType({key[len(prefix) :]: value for key, value in attributes.items() if key.startswith(prefix)})

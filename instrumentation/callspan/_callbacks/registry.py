@@ -23,11 +23,6 @@ class Registry:
         """Every callback."""
         return self._all
 
-    @property
-    def wants_metadata(self) -> bool:
-        """Whether a durable callback is there, whose records have nothing but what is on the span."""
-        return any(callback.delivery == "durable" for callback in self._all)
-
     def told_of(self, moment: str) -> tuple[Callback, ...]:
         """Those in this process that are told of ``moment``, which is any hook but ``end``.
 

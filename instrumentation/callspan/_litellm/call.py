@@ -1,7 +1,7 @@
 """One LiteLLM call from its arguments to the end of its span."""
 
 import contextvars
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentelemetry._logs import LogRecord, get_logger
@@ -17,6 +17,7 @@ from callspan._events import emit
 from callspan._failure import Failure, describe_exception, qualified_name
 from callspan._guard import guarded, report
 from callspan._invocation import Attributes, Invocation, outcome_of
+from callspan._litellm.event_streams import Reader, reader_of
 from callspan._litellm.messages import input_content, output_content
 from callspan._litellm.operations import Operation
 from callspan._litellm.request import private_values
@@ -35,6 +36,7 @@ class Call:
         asynchronous: whether the caller awaits it.
         pauses: whether callbacks are to be waited for before the caller goes on: by ``pause``, ``pause_async`` or,
             where nobody can wait, ``leave``. Until then the span has not ended.
+        reads: takes each chunk of the stream, where callspan itself puts the response together.
     """
 
     __slots__ = (
@@ -45,12 +47,14 @@ class Call:
         "_input",
         "_metadata",
         "_operation",
+        "_reader",
         "_stream",
         "_told",
         "_tracers",
         "asynchronous",
         "invocation",
         "pauses",
+        "reads",
     )
 
     def __init__(
@@ -73,6 +77,8 @@ class Call:
         self._metadata = dict(metadata_of(arguments))
         self._capture = capture
         self._stream: Any = None
+        self._reader: Reader | None = None
+        self.reads: Callable[[Any], None] | None = None
         # Now and not at the end: by then the caller may have appended the answer to the same list.
         self._input = self._input_content() if capture.wanted and not operation.is_outline else None
 
@@ -84,6 +90,8 @@ class Call:
         """Take note of what the call returned; returns what to hand to the caller."""
         if is_stream(result):
             self._stream = result
+            self._reader = self._make_reader()
+            self.reads = None if self._reader is None else self._reader.feed
             self._context = contextvars.copy_context()
             return observe_stream(result, self, carries_context=self._operation.takes_attempts or self._operation.takes_calls)
         self._end(semconv.OUTCOME_SUCCESS, response=result)
@@ -213,7 +221,7 @@ class Call:
                 attributes = stream_attributes(response, self._stream, self.invocation.subject)
                 response = response.response
             else:
-                attributes = response_attributes(response)
+                attributes = response_attributes(response, self._operation.kind.api)
                 if self._operation.bare and self.invocation.subject is not None:
                     attributes = (reckoned_cost(self.invocation.subject, response) or {}) | attributes
             if attributes.get(semconv.LITELLM_CACHE_HIT) or _from_cache(self._stream):
@@ -236,8 +244,16 @@ class Call:
             )
             get_logger(semconv.SCOPE_NAME).emit(record)
 
+    def _make_reader(self) -> Reader | None:
+        if self._operation.is_outline:
+            return None
+        return reader_of(self._operation.kind.api, with_content=self._capture.wanted)
+
     @guarded
     def _stream_result(self) -> StreamResult | None:
+        if self._reader is not None:
+            response = self._reader.response()
+            return None if response is None else StreamResult(response)
         return None if self._stream is None else stream_result(self._stream, self.invocation.subject)
 
     def _describe(self, error: BaseException) -> Failure:

@@ -7,9 +7,8 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import SpanKind
 
 from callspan import semconv
-from callspan._callbacks.durable import metadata_text
-from callspan._callbacks.registry import registry
 from callspan._content import ContentCapture
+from callspan._context import ambient_attributes, call_attributes
 from callspan._events import emit
 from callspan._guard import guarded
 from callspan._invocation import Attributes, Invocation, current_invocation
@@ -52,15 +51,15 @@ class CallFactory:
             return None
         if operation.may_retry and (parent is None or parent.takes_calls) and _is_to_retry(arguments):
             operation = retrying(operation)
-        attributes = request_attributes(operation, arguments)
+        attributes = ambient_attributes()
+        metadata = metadata_of(arguments)
+        if metadata or "user" in arguments or "tags" in arguments or "litellm_session_id" in arguments:
+            attributes |= call_attributes(arguments, metadata)
+        attributes |= request_attributes(operation, arguments)
         if parent is not None:
             parent.calls += 1
             if parent.takes_attempts and not operation.takes_attempts:
                 _count_attempt(parent, attributes, arguments)
-        if registry.wants_metadata:
-            metadata = metadata_text(metadata_of(arguments))
-            if metadata is not None:
-                attributes[semconv.CALLSPAN_METADATA] = metadata
         invocation = Invocation(
             self.tracers.tracer(),
             span_name(operation, attributes),

@@ -116,8 +116,11 @@ def request_attributes(operation: Operation, arguments: Mapping[str, Any]) -> At
     attributes[semconv.GEN_AI_OPERATION_NAME] = operation.kind.name
     if operation.kind.output_type is not None:
         attributes[semconv.GEN_AI_OUTPUT_TYPE] = operation.kind.output_type
+    provider = arguments.get("custom_llm_provider")
     if isinstance(model, str):
         _add_model(attributes, model, arguments)
+    elif isinstance(provider, str):
+        attributes.update(provider_attributes(provider))
     for name, value in arguments.items():
         if value is not None and name in _PARAMETERS:
             key, convert = _PARAMETERS[name]

@@ -5,37 +5,41 @@ from typing import Final
 from callspan import semconv
 from callspan._invocation import Attributes
 from callspan._litellm.untyped import as_items, fields_of, read
+from callspan._litellm.usage import usage_attributes, usage_of
 
 _COST_CURRENCY: Final = "USD"  # LiteLLM's price list knows no other
 
 _RESPONSE_TEXTS: Final = (
     ("id", semconv.GEN_AI_RESPONSE_ID),
     ("model", semconv.GEN_AI_RESPONSE_MODEL),
+    ("responseId", semconv.GEN_AI_RESPONSE_ID),
+    ("modelVersion", semconv.GEN_AI_RESPONSE_MODEL),
     ("service_tier", semconv.OPENAI_RESPONSE_SERVICE_TIER),
     ("system_fingerprint", semconv.OPENAI_RESPONSE_SYSTEM_FINGERPRINT),
 )
 _HIDDEN_TEXTS: Final = (("litellm_call_id", semconv.LITELLM_CALL_ID), ("model_id", semconv.LITELLM_DEPLOYMENT_ID))
 
-# Attribute -> where it may stand, by part of the usage object and name; the first that is a number is it.
-_COUNTS: Final = (
-    (semconv.GEN_AI_USAGE_INPUT_TOKENS, (("usage", "prompt_tokens"), ("usage", "input_tokens"))),
-    (semconv.GEN_AI_USAGE_OUTPUT_TOKENS, (("usage", "completion_tokens"), ("usage", "output_tokens"))),
-    (
-        semconv.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS,
-        (("input", "cached_tokens"), ("usage", "cache_read_input_tokens")),
-    ),
-    (
-        semconv.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS,
-        (("usage", "cache_creation_input_tokens"), ("input", "cache_creation_tokens")),
-    ),
-    (semconv.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS, (("output", "reasoning_tokens"),)),
-)
-
-_INCOMPLETE_REASONS: Final = {"max_output_tokens": "length"}
+_REASONS: Final = {
+    "max_output_tokens": "length",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "MAX_TOKENS": "length",
+    "STOP": "stop",
+    "SAFETY": "content_filter",
+    "refusal": "content_filter",
+    "tool_use": "tool_calls",
+}
+"""Why generation stopped, in Anthropic's, Google's and the Responses API's words -> in those of the chat API."""
 
 
-def response_attributes(response: object) -> Attributes:
-    """Attributes of a whole response: chat, text completion, embedding or Responses API."""
+def response_attributes(response: object, api: str = "chat") -> Attributes:
+    """Attributes of a whole response.
+
+    Args:
+        response: of whatever LiteLLM's function returns.
+        api: which shape it has; see :class:`callspan._litellm.operations.Kind`.
+    """
     fields = fields_of(response)
     attributes: Attributes = {}
     for name, key in _RESPONSE_TEXTS:
@@ -45,11 +49,17 @@ def response_attributes(response: object) -> Attributes:
     reasons = finish_reasons(response)
     if reasons:
         attributes[semconv.GEN_AI_RESPONSE_FINISH_REASONS] = reasons
-    usage = fields.get("usage")
+    hidden = hidden_attributes(read(response, "_hidden_params"))
+    if api == "fetched":  # what it used was counted when it was made
+        return {key: value for key, value in (attributes | hidden).items() if key not in _COUNTED}
+    usage = usage_of(fields)
     if usage is not None:
         attributes.update(usage_attributes(usage))
-    attributes.update(hidden_attributes(read(response, "_hidden_params")))
+    attributes.update(hidden)
     return attributes
+
+
+_COUNTED: Final = frozenset({semconv.CALLSPAN_COST_AMOUNT, semconv.CALLSPAN_COST_CURRENCY})
 
 
 def outline_attributes(response: object) -> Attributes:
@@ -69,31 +79,22 @@ def finish_reasons(response: object) -> tuple[str, ...]:
     choices = as_items(fields.get("choices"))
     if choices:
         return tuple([str(read(choice, "finish_reason") or "error") for choice in choices])
+    candidates = as_items(fields.get("candidates"))
+    if candidates:
+        return tuple([_reason(read(one, "finishReason") or read(one, "finish_reason")) for one in candidates])
+    if fields.get("stop_reason"):
+        return (_reason(fields["stop_reason"]),)
     status = fields.get("status")
-    if status == "completed":
+    if status == "completed" and "output" in fields:
         return ("stop",)
     if status == "incomplete":
-        reason = read(fields.get("incomplete_details"), "reason")
-        return (_INCOMPLETE_REASONS.get(reason, str(reason or "error")),)
+        return (_reason(read(fields.get("incomplete_details"), "reason")),)
     return ()
 
 
-def usage_attributes(usage: object) -> Attributes:
-    """Token counts, from the chat shape (``prompt_tokens``) or the Responses shape (``input_tokens``)."""
-    fields = fields_of(usage)
-    parts = {
-        "usage": fields,
-        "input": fields_of(fields.get("prompt_tokens_details") or fields.get("input_tokens_details")),
-        "output": fields_of(fields.get("completion_tokens_details") or fields.get("output_tokens_details")),
-    }
-    attributes: Attributes = {}
-    for key, candidates in _COUNTS:
-        for part, name in candidates:
-            count = parts[part].get(name)
-            if isinstance(count, int) and count is not True:
-                attributes[key] = count
-                break
-    return attributes
+def _reason(reason: object) -> str:
+    text = str(getattr(reason, "value", reason) or "error")
+    return _REASONS.get(text, text)
 
 
 def cost_attributes(cost: object) -> Attributes:
