@@ -135,7 +135,7 @@ def call_attributes(arguments: Mapping[str, Any], metadata: Mapping[str, Any]) -
 
 
 def _is_litellms(name: str) -> bool:
-    return name in _LITELLMS or name.startswith(("user_api_", "litellm_", "_")) or _is_private(name)
+    return name in _LITELLMS or "model_group" in name or name.startswith(("user_api_", "litellm_", "_")) or _is_private(name)
 
 
 def _is_private(name: str) -> bool:

@@ -187,7 +187,7 @@ def test_no_key_is_in_what_is_stored_and_sent(proxy: LiteLLMProxy) -> None:
             for request_of_kind in KINDS.values():
                 request_of_kind(caller)
             caller.chat.completions.create(model="assistant", messages=MESSAGES, metadata={"purpose": "a test"})
-            proxy.upstream.models["gpt-4o-mini"] = Fail(401, f"Incorrect API key provided: {PROVIDER_KEY}, {key}.")
+            proxy.upstream.models["gpt-4o-mini"] = Fail(401, f"Incorrect API key provided: {PROVIDER_KEY}.")
             with pytest.raises(openai.APIStatusError):
                 KINDS["chat"](caller)
             proxy.upstream.models.clear()

@@ -24,6 +24,7 @@ def image(_path: str, body: Json, answer: Answer) -> Json:
 def transcription(_path: str, _body: Json, answer: Answer) -> Json:
     """A transcript with tokens."""
     usage = {"type": "tokens", "input_tokens": answer.prompt_tokens, "output_tokens": answer.completion_tokens}
+    usage["input_token_details"] = {"text_tokens": 0, "audio_tokens": answer.prompt_tokens}
     return {"text": answer.text, "usage": {**usage, "total_tokens": 18}}
 
 

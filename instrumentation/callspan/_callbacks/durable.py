@@ -17,7 +17,7 @@ from callspan._callbacks import running
 from callspan._callbacks.callback import Callback
 from callspan._callbacks.execution import Execution
 from callspan._callbacks.job import Job
-from callspan._callbacks.record import CallRecord, fields_of_ids, fields_of_span, fields_of_time
+from callspan._callbacks.record import CallRecord, fields_of_ids, fields_of_span, fields_of_time, metadata_of_span
 from callspan._delivery import call_delivery
 from callspan._invocation import deactivate, outside_with
 from callspan._tracer import tracer_in_force
@@ -82,7 +82,7 @@ def record_of(span: StoredSpan, attributes: Mapping[str, Any], outcome: str) -> 
         hook=outcome,
         outcome=outcome,
         error_message=exceptions[-1].get(semconv.EXCEPTION_MESSAGE) if exceptions else None,
-        metadata=_metadata_of(attributes),
+        metadata=MappingProxyType(metadata_of_span(attributes)),
         **fields_of_span(attributes),
         **fields_of_time(span.start_time or 0, span.end_time),
         **fields_of_ids(*((context.trace_id, context.span_id) if context else (0, 0))),
@@ -132,8 +132,3 @@ def _call_within(callback: Callback, record: CallRecord, limit_s: float) -> None
 async def _within(awaitable: Any, limit_s: float | None) -> None:
     async with asyncio.timeout(limit_s):
         await awaitable
-
-
-def _metadata_of(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-    prefix = semconv.CALLSPAN_METADATA_PREFIX
-    return MappingProxyType({key[len(prefix) :]: value for key, value in attributes.items() if key.startswith(prefix)})

@@ -7,7 +7,7 @@ from typing import Any
 from opentelemetry.trace import Span
 
 from callspan._callbacks.callback import Callback
-from callspan._callbacks.record import LiveCallRecord, fields_of_ids, fields_of_span, fields_of_time
+from callspan._callbacks.record import LiveCallRecord, fields_of_ids, fields_of_span, fields_of_time, metadata_of_span
 from callspan._callbacks.registry import registry
 
 
@@ -53,7 +53,7 @@ class Moment:
                 request=MappingProxyType(live.request),
                 response=live.response,
                 exception=live.exception,
-                metadata=MappingProxyType(live.metadata),
+                metadata=MappingProxyType(metadata_of_span(self._attributes) | live.metadata),
                 **fields_of_span(self._attributes),
                 **fields_of_time(*self._times_ns),
                 **fields_of_ids(context.trace_id, context.span_id),

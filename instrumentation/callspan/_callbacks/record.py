@@ -44,9 +44,12 @@ class CallRecord:
         trace_id: 32 lowercase hexadecimal digits.
         span_id: 16 lowercase hexadecimal digits: the same in every record of the call, also when handed over twice.
         attempt: of an attempt in a Router's call, its number, from 1.
+        user_id: whom the call was made for, as :func:`callspan.context` or LiteLLM was told.
+        session_id: in which session.
+        tags: with which tags.
         attributes: all attributes of the span, whether it was sampled or not.
-        metadata: the ``metadata`` that the call was given; to a durable callback, as far as it is plain text and
-            numbers and does not look like a credential.
+        metadata: the ``metadata`` that :func:`callspan.context` and the call were given; to a durable callback, as far
+            as it is plain text and numbers and does not look like a credential.
     """
 
     hook: str
@@ -76,6 +79,9 @@ class CallRecord:
     trace_id: str
     span_id: str
     attempt: int | None
+    user_id: str | None
+    session_id: str | None
+    tags: tuple[str, ...]
     attributes: Mapping[str, Any] = field(repr=False)
     metadata: Mapping[str, Any] = field(repr=False)
 
@@ -118,6 +124,9 @@ def fields_of_span(attributes: Mapping[str, Any]) -> dict[str, Any]:
         "error_type": read(semconv.ERROR_TYPE),
         "time_to_first_chunk": read(semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK),
         "attempt": read(semconv.CALLSPAN_ATTEMPT_NUMBER),
+        "user_id": read(semconv.USER_ID),
+        "session_id": read(semconv.SESSION_ID),
+        "tags": tuple(read(semconv.CALLSPAN_TAGS) or ()),
         "attributes": MappingProxyType(dict(attributes)),
     }
 
@@ -138,3 +147,9 @@ def fields_of_ids(trace_id: int, span_id: int) -> dict[str, Any]:
 
 def _moment(nanoseconds: int) -> datetime:
     return datetime.fromtimestamp(nanoseconds / 1e9, UTC)
+
+
+def metadata_of_span(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata that stands in a span's attributes."""
+    prefix = semconv.CALLSPAN_METADATA_PREFIX
+    return {key[len(prefix) :]: value for key, value in attributes.items() if key.startswith(prefix)}
