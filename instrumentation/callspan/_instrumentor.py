@@ -17,6 +17,7 @@ from callspan._litellm import batching
 from callspan._litellm.call_factory import CallFactory
 from callspan._litellm.loggers import LoggerDelivery, check_delivery
 from callspan._litellm.seams import litellm_seams
+from callspan._neighbours import openinference
 from callspan._patches import Patches
 from callspan._tracer import TracerSource, use
 
@@ -65,7 +66,7 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
         self._tracers = TracerSource(provider)
         use(self._tracers)
         factory = CallFactory(self._tracers, ContentCapture.from_environment())
-        self._patches = Patches((*loop_seams(), *_threads.seams(), *litellm_seams(factory, delivery)))
+        self._patches = Patches((*loop_seams(), *_threads.seams(), *openinference.seams(), *litellm_seams(factory, delivery)))
         self._patches.apply()
         be_ready()
         draining.flushers.append(batching.flushes)

@@ -15,6 +15,7 @@ from callspan import semconv
 from callspan._events import emit
 from callspan._failure import Failure
 from callspan._guard import guarded
+from callspan._neighbours.suppression import allowing, suppressing
 
 Attributes = dict[str, AttributeValue]
 
@@ -52,6 +53,7 @@ class Invocation:
         takes_attempts: whether LiteLLM calls below it are attempts with spans of their own (Router calls).
         takes_calls: whether they are calls for themselves (batches, and what we do not know).
         retries_itself: whether its attempts are made by LiteLLM's function behind the entry point.
+        is_outline: whether others carry what the conventions ask for: its attempts, say.
         attempts: how many attempts have started.
         calls: how many calls with spans of their own have started below it.
         attributes: every attribute so far, whether or not the span is recorded.
@@ -79,6 +81,7 @@ class Invocation:
         "ended_ns",
         "finished",
         "group",
+        "is_outline",
         "late_attributes",
         "model",
         "private",
@@ -101,7 +104,9 @@ class Invocation:
         kind: SpanKind = SpanKind.CLIENT,
         takes_attempts: bool = False,
         takes_calls: bool = False,
+        is_outline: bool = False,
     ) -> None:
+        self.is_outline = is_outline
         self.takes_attempts = takes_attempts
         self.takes_calls = takes_calls
         self.retries_itself = False
@@ -136,6 +141,8 @@ class Invocation:
         # Made anew each time: kept here it would refer back to the invocation, and every call leave garbage behind
         # that only the cycle collector finds.
         inside = otel_context.set_value(_CONTEXT_KEY, self, set_span_in_context(self.span, previous))
+        if not self.is_outline:
+            inside = suppressing(inside)
         otel_context.attach(inside)
         return previous, inside
 
@@ -208,7 +215,7 @@ def step_outside() -> Activation:
         What :func:`deactivate` takes to step in again.
     """
     here = otel_context.get_current()
-    outside = otel_context.set_value(_CONTEXT_KEY, None, here)
+    outside = allowing(otel_context.set_value(_CONTEXT_KEY, None, here))
     otel_context.attach(outside)
     return here, outside
 
@@ -225,7 +232,7 @@ async def await_outside(awaitable: Awaitable[Any]) -> Any:
 def outside_with(span: Span) -> Activation:
     """Make ``span`` current, outside of any invocation, for code that is no part of a call; as :func:`step_outside`."""
     here = otel_context.get_current()
-    outside = otel_context.set_value(_CONTEXT_KEY, None, set_span_in_context(span, here))
+    outside = allowing(otel_context.set_value(_CONTEXT_KEY, None, set_span_in_context(span, here)))
     otel_context.attach(outside)
     return here, outside
 

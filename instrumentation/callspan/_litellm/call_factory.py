@@ -13,9 +13,10 @@ from callspan._events import emit
 from callspan._guard import guarded
 from callspan._invocation import Attributes, Invocation, current_invocation
 from callspan._litellm.call import Call, metadata_of
-from callspan._litellm.operations import Operation, retrying
+from callspan._litellm.operations import Operation, part_of_another, retrying
 from callspan._litellm.request import request_attributes, span_name
 from callspan._litellm.untyped import read
+from callspan._neighbours.suppression import inside_another
 from callspan._tracer import TracerSource
 
 
@@ -51,6 +52,8 @@ class CallFactory:
             return None
         if operation.may_retry and (parent is None or parent.takes_calls) and _is_to_retry(arguments):
             operation = retrying(operation)
+        if parent is None and inside_another():
+            operation = part_of_another(operation)
         attributes = ambient_attributes()
         metadata = metadata_of(arguments)
         if metadata or "user" in arguments or "tags" in arguments or "litellm_session_id" in arguments:
@@ -67,6 +70,7 @@ class CallFactory:
             kind=SpanKind.INTERNAL if operation.is_outline else SpanKind.CLIENT,
             takes_attempts=operation.takes_attempts,
             takes_calls=operation.takes_calls,
+            is_outline=operation.is_outline,
         )
         invocation.model = arguments.get("model")
         invocation.retries_itself = operation.retries_itself

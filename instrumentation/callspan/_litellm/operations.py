@@ -74,6 +74,7 @@ class Operation:
         retries_itself: whether its attempts are made by the function behind LiteLLM's ``@client``, not by entry points.
         bare: whether it is that function.
         may_retry: whether it does, if its arguments ask for it.
+        inside_another: whether it is part of an LLM call that another instrumentation has a span for.
     """
 
     entry_point: str
@@ -84,11 +85,12 @@ class Operation:
     retries_itself: bool = False
     bare: bool = False
     may_retry: bool = False
+    inside_another: bool = False
 
     @property
     def is_outline(self) -> bool:
         """Whether others carry what the conventions ask for: a backend that counts LLM spans must find each once."""
-        return self.takes_attempts or (self.takes_calls and self.kind.known)
+        return self.takes_attempts or self.inside_another or (self.takes_calls and self.kind.known)
 
     def arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         """All arguments of a call by name."""
@@ -99,6 +101,12 @@ class Operation:
 def retrying(operation: Operation) -> Operation:
     """The same entry point where LiteLLM is to retry or to fall back itself: its call takes attempts."""
     return replace(operation, takes_attempts=True, takes_calls=False, retries_itself=True)
+
+
+@functools.cache
+def part_of_another(operation: Operation) -> Operation:
+    """The same entry point where another instrumentation has a span for the LLM call it is part of."""
+    return replace(operation, inside_another=True)
 
 
 _ROUTER_PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
