@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         remove_callback,
         spend_exit_budget,
         stop_watching,
+        watch,
     )
     from callspan_exporters.callback import CallbackDestination
     from callspan_exporters.otlp import OTLPDestination
@@ -32,6 +33,7 @@ __all__ = [
     "remove_callback",
     "spend_exit_budget",
     "stop_watching",
+    "watch",
 ]
 
 _HOMES = {
@@ -45,6 +47,7 @@ _HOMES = {
     "remove_callback": "_setup",
     "spend_exit_budget": "_setup",
     "stop_watching": "_setup",
+    "watch": "_setup",
 }
 
 

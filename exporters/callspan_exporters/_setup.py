@@ -17,6 +17,7 @@ from callspan_exporters._attach import attach
 from callspan_exporters._delivery import Delivery
 from callspan_exporters._destinations import Destinations, destinations_of_environment
 from callspan_exporters._settings import BatchSettings, exit_budget_s, limits, spool_root
+from callspan_exporters._watching import watch_provider, watcher
 from callspan_exporters.callback import CallbackDestination
 
 _logger = logging.getLogger(__name__)
@@ -78,6 +79,16 @@ def remove_callback(name: str) -> None:
     """Hand no more spans to a function. What is stored for it stays for a process that has one of its name."""
     with _lock:
         _composition.remove_callback(name)
+
+
+def watch(started: Callable[[Any], object] | None, ended: Callable[[Any], object] | None) -> None:
+    """Have functions told of each span, whoever makes it, as it starts and as it has ended; ``None`` ends that.
+
+    Spans of the providers that :func:`ensure_delivery` is called for, wherever they are delivered to. What is told of an
+    ended span comes before the span is stored.
+    """
+    with _lock:
+        watcher.started, watcher.ended = started, ended
 
 
 def spend_exit_budget(seconds: float) -> None:
@@ -177,6 +188,7 @@ class _Composition:
     def _attach(self, provider: Any) -> bool:
         with contextlib.suppress(TypeError):  # one that nobody can refer to weakly is none of the SDK's
             self._providers.add(provider)
+        watch_provider(provider)
         if self._delivery is None:
             return True
         attached = attach(provider, self._delivery, self._destinations)

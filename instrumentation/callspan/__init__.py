@@ -40,7 +40,10 @@ __all__ = [
 
 
 def instrument(
-    *, tracer_provider: TracerProvider | None = None, litellm_callbacks: LoggerDelivery = "background"
+    *,
+    tracer_provider: TracerProvider | None = None,
+    litellm_callbacks: LoggerDelivery = "background",
+    genai_libraries: bool = True,
 ) -> None:
     """Record each LiteLLM call as a span from now on, whenever and however LiteLLM is imported.
 
@@ -51,11 +54,15 @@ def instrument(
         tracer_provider: where spans are started; by default the global one in force when a call starts.
         litellm_callbacks: the delivery of callbacks that are registered with LiteLLM: ``background``, or ``blocking``
             to have them done before a call returns.
+        genai_libraries: whether to switch on the official instrumentations of other GenAI libraries as well, as far as
+            they are installed (``pip install 'callspan[openai]'``): their spans have the same delivery and callbacks.
 
     Raises:
         ValueError: ``litellm_callbacks`` is neither.
     """
-    CallspanInstrumentor().instrument(tracer_provider=tracer_provider, litellm_callbacks=litellm_callbacks)
+    CallspanInstrumentor().instrument(
+        tracer_provider=tracer_provider, litellm_callbacks=litellm_callbacks, genai_libraries=genai_libraries
+    )
 
 
 def uninstrument() -> None:

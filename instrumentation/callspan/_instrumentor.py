@@ -9,7 +9,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 from opentelemetry.trace import TracerProvider
 
 from callspan import _threads
-from callspan._callbacks import draining
+from callspan._callbacks import draining, foreign
 from callspan._callbacks.leaving import be_ready, loop_seams, stand_back
 from callspan._content import ContentCapture
 from callspan._delivery import call_delivery
@@ -18,6 +18,7 @@ from callspan._litellm.call_factory import CallFactory
 from callspan._litellm.loggers import LoggerDelivery, check_delivery
 from callspan._litellm.seams import litellm_seams
 from callspan._neighbours import openinference
+from callspan._neighbours.joining import Joined
 from callspan._patches import Patches
 from callspan._tracer import TracerSource, use
 
@@ -33,6 +34,7 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
     _patches: Patches | None = None
     _tracers: TracerSource | None = None
     _told_twice = False
+    _joined = Joined()
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """None: LiteLLM is patched when it is imported, and its absence is said in plain words, not as a conflict."""
@@ -45,7 +47,9 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
                 self._told_twice = True
                 _logger.warning("callspan is on already; this call of instrument() changes nothing")
             return
-        super().instrument(**kwargs)
+        # Under opentelemetry-instrument the others are switched on by it, as we are, and it says so by these.
+        by_loader = "skip_dep_check" in kwargs or "raise_exception_on_conflict" in kwargs
+        super().instrument(**{"genai_libraries": not by_loader, **kwargs})
 
     def uninstrument(self, **kwargs: Any) -> None:
         """Switch off and restore every patched object; harmless when off."""
@@ -63,6 +67,7 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
         check_delivery(delivery, "litellm_callbacks")
         self._check_litellm()
         call_delivery("connect", provider)
+        call_delivery("watch", foreign.started, foreign.ended)
         self._tracers = TracerSource(provider)
         use(self._tracers)
         factory = CallFactory(self._tracers, ContentCapture.from_environment())
@@ -70,6 +75,8 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
         self._patches.apply()
         be_ready()
         draining.flushers.append(batching.flushes)
+        if kwargs.get("genai_libraries", True):
+            self._joined.switch_on(provider)
 
     def _uninstrument(self, **_kwargs: Any) -> None:
         if self._patches is not None:
@@ -77,6 +84,8 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
             stand_back()
             self._patches = None
             draining.flushers.remove(batching.flushes)
+        self._joined.switch_off()
+        call_delivery("watch", None, None)
         call_delivery("disconnect")
 
     @staticmethod
@@ -84,6 +93,4 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
         try:
             version("litellm")
         except PackageNotFoundError:
-            _logger.warning(
-                "callspan is on, but LiteLLM is not installed, so there is nothing to record: pip install litellm"
-            )
+            _logger.info("LiteLLM is not installed: callspan records what the official GenAI instrumentations do")

@@ -87,6 +87,7 @@ CALLSPAN_ATTEMPT_NUMBER: Final = "callspan.attempt.number"
 CALLSPAN_COST_AMOUNT: Final = "callspan.cost.amount"
 CALLSPAN_COST_CURRENCY: Final = "callspan.cost.currency"
 CALLSPAN_USAGE_ESTIMATED: Final = "callspan.usage.estimated"
+CALLSPAN_PART: Final = "callspan.part"
 CALLSPAN_METADATA_PREFIX: Final = "callspan.metadata."
 CALLSPAN_TAGS: Final = "callspan.tags"
 

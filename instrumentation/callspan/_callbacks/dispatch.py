@@ -45,6 +45,13 @@ class Told:
         while self.blocking:
             self._start(self.blocking.pop(0), on_loop=self._asynchronous)
 
+    def run_what_does_not_await(self) -> None:
+        """Run those of the blocking ones that can be run here, where nothing can be awaited."""
+        here = [callback for callback in self.blocking if not callback.awaits]
+        self.blocking = [callback for callback in self.blocking if callback.awaits]
+        for callback in here:
+            self._wait_for(callback)
+
     def wait(self) -> None:
         """Run the blocking ones, one after another, and wait for each."""
         try:

@@ -16,6 +16,7 @@ from callspan import semconv
 from callspan._callbacks import running
 from callspan._callbacks.callback import Callback
 from callspan._callbacks.execution import Execution
+from callspan._callbacks.foreign import SdkSpan, is_container, is_part, outcome_of_span
 from callspan._callbacks.job import Job
 from callspan._callbacks.record import CallRecord, fields_of_ids, fields_of_span, fields_of_time, metadata_of_span
 from callspan._delivery import call_delivery
@@ -25,22 +26,11 @@ from callspan._tracer import tracer_in_force
 _logger = logging.getLogger("callspan")
 
 
-class StoredSpan(Protocol):
+class StoredSpan(SdkSpan, Protocol):
     """What is read of a span that comes back from the spool, as the SDK's ``ReadableSpan`` has it."""
 
     @property
-    def attributes(self) -> Mapping[str, Any] | None: ...
-
-    @property
     def events(self) -> Any: ...
-
-    @property
-    def start_time(self) -> int | None: ...
-
-    @property
-    def end_time(self) -> int | None: ...
-
-    def get_span_context(self) -> SpanContext | None: ...
 
 
 def add(callback: Callback) -> None:
@@ -62,16 +52,23 @@ def handler(callback: Callback) -> Callable[[StoredSpan], None]:
 
     def handle(span: StoredSpan) -> None:
         attributes = span.attributes or {}
-        outcome = attributes.get(semconv.CALLSPAN_OUTCOME)
-        if not isinstance(outcome, str) or not callback.is_told_of(outcome):
+        if is_part(attributes):
             return
-        if semconv.GEN_AI_OPERATION_NAME not in attributes and not callback.router_calls:
+        is_call = semconv.GEN_AI_OPERATION_NAME in attributes and not is_container(attributes)
+        if not is_call and not (callback.router_calls and _is_genai(attributes)):
+            return
+        outcome = outcome_of_span(span, attributes)
+        if not callback.is_told_of(outcome):
             return
         record = record_of(span, attributes, outcome)
         if callback.wants(record):
             _run(callback, record, span.get_span_context())
 
     return handle
+
+
+def _is_genai(attributes: Mapping[str, Any]) -> bool:
+    return semconv.GEN_AI_OPERATION_NAME in attributes or semconv.CALLSPAN_OUTCOME in attributes
 
 
 def record_of(span: StoredSpan, attributes: Mapping[str, Any], outcome: str) -> CallRecord:
@@ -81,7 +78,7 @@ def record_of(span: StoredSpan, attributes: Mapping[str, Any], outcome: str) -> 
     return CallRecord(
         hook=outcome,
         outcome=outcome,
-        error_message=exceptions[-1].get(semconv.EXCEPTION_MESSAGE) if exceptions else None,
+        error_message=exceptions[-1].get(semconv.EXCEPTION_MESSAGE) if exceptions else span.status.description,
         metadata=MappingProxyType(metadata_of_span(attributes)),
         **fields_of_span(attributes),
         **fields_of_time(span.start_time or 0, span.end_time),
