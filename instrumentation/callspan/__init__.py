@@ -9,6 +9,7 @@ From then on each LiteLLM call is a span, delivered with the guarantees that the
     ... def bill(call: callspan.CallRecord) -> None: ...
 """
 
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from callspan._callbacks.callback import Delivery, Hook
@@ -42,6 +43,7 @@ __all__ = [
 def instrument(
     *,
     tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
     litellm_callbacks: LoggerDelivery = "background",
     genai_libraries: bool = True,
 ) -> None:
@@ -52,6 +54,7 @@ def instrument(
 
     Args:
         tracer_provider: where spans are started; by default the global one in force when a call starts.
+        meter_provider: where metrics are recorded; by default the global one, and none where the application sets none.
         litellm_callbacks: the delivery of callbacks that are registered with LiteLLM: ``background``, or ``blocking``
             to have them done before a call returns.
         genai_libraries: whether to switch on the official instrumentations of other GenAI libraries as well, as far as
@@ -61,7 +64,10 @@ def instrument(
         ValueError: ``litellm_callbacks`` is neither.
     """
     CallspanInstrumentor().instrument(
-        tracer_provider=tracer_provider, litellm_callbacks=litellm_callbacks, genai_libraries=genai_libraries
+        tracer_provider=tracer_provider,
+        meter_provider=meter_provider,
+        litellm_callbacks=litellm_callbacks,
+        genai_libraries=genai_libraries,
     )
 
 

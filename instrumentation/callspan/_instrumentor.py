@@ -17,6 +17,7 @@ from callspan._litellm import batching
 from callspan._litellm.call_factory import CallFactory
 from callspan._litellm.loggers import LoggerDelivery, check_delivery
 from callspan._litellm.seams import litellm_seams
+from callspan._metrics import Metrics
 from callspan._neighbours import openinference
 from callspan._neighbours.joining import Joined
 from callspan._patches import Patches
@@ -70,7 +71,7 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
         call_delivery("watch", foreign.started, foreign.ended)
         self._tracers = TracerSource(provider)
         use(self._tracers)
-        factory = CallFactory(self._tracers, ContentCapture.from_environment())
+        factory = CallFactory(self._tracers, ContentCapture.from_environment(), Metrics(kwargs.get("meter_provider")))
         self._patches = Patches((*loop_seams(), *_threads.seams(), *openinference.seams(), *litellm_seams(factory, delivery)))
         self._patches.apply()
         be_ready()

@@ -135,6 +135,11 @@ class Invocation:
         """Whether the invocation has not ended, and is this process's own."""
         return bool(self._pending_end) and self._process is _process
 
+    @property
+    def seconds(self) -> float:
+        """How long the invocation has lasted so far, by a clock that does not step."""
+        return time.perf_counter() - self.started
+
     def activate(self) -> Activation:
         """Make the span current; what is returned is for :func:`deactivate`."""
         previous = otel_context.get_current()
@@ -171,7 +176,8 @@ class Invocation:
         except IndexError:
             return False
         self._describe_end(outcome, self.late_attributes | (attributes or {}), failure)
-        self.ended_ns = time.time_ns()
+        # From the start, by a clock that does not step; otherwise a span could end before it began.
+        self.ended_ns = self.started_ns + round(self.seconds * 1e9)
         return True
 
     def finish(self) -> None:

@@ -28,6 +28,7 @@ from callspan._content import ContentCapture
 from callspan._invocation import Invocation
 from callspan._litellm.call import Call
 from callspan._litellm.operations import describe_operation
+from callspan._metrics import Metrics
 from callspan._tracer import TracerSource
 
 ROUNDS, CALLS_A_BLOCK, WARM_UP = 40, 25, 15
@@ -171,7 +172,7 @@ class Chunks:
 def watched() -> Any:
     """The same stream as callspan hands it to a caller."""
     capture = ContentCapture.from_environment()
-    return Call(Invocation(tracer, "chat", {}), operation, {}, capture, TracerSource()).returned(Chunks())
+    return Call(Invocation(tracer, "chat", {}), operation, {}, capture, TracerSource(), Metrics()).returned(Chunks())
 
 
 def read(stream: Any) -> float:

@@ -24,6 +24,7 @@ from callspan._litellm.request import private_values
 from callspan._litellm.response import outline_attributes, response_attributes
 from callspan._litellm.stream_results import StreamResult, reckoned_cost, stream_attributes, stream_result
 from callspan._litellm.untyped import as_mapping, read
+from callspan._metrics import Metrics
 from callspan._stream import is_stream, observe_stream
 from callspan._tracer import TracerSource
 
@@ -46,6 +47,7 @@ class Call:
         "_context",
         "_input",
         "_metadata",
+        "_metrics",
         "_operation",
         "_reader",
         "_stream",
@@ -64,11 +66,13 @@ class Call:
         arguments: Mapping[str, Any],
         capture: ContentCapture,
         tracers: TracerSource,
+        metrics: Metrics,
     ) -> None:
         self.invocation = invocation
         self.asynchronous = False
         self.pauses = False
         self._tracers = tracers
+        self._metrics = metrics
         self._told: Told | None = None
         self._context: contextvars.Context | None = None
         self._operation = operation
@@ -91,7 +95,7 @@ class Call:
         if is_stream(result):
             self._stream = result
             self._reader = self._make_reader()
-            self.reads = None if self._reader is None else self._reader.feed
+            self.reads = self._readers()
             self._context = contextvars.copy_context()
             return observe_stream(result, self, carries_context=self._operation.takes_attempts or self._operation.takes_calls)
         self._end(semconv.OUTCOME_SUCCESS, response=result)
@@ -166,6 +170,8 @@ class Call:
     ) -> None:
         attributes = self._attributes(response)
         if self.invocation.close(outcome, attributes, failure):
+            if not self.invocation.is_outline:
+                self._metrics.record(self.invocation.span, self.invocation.attributes, self.invocation.seconds)
             message = None if failure is None else failure.message
             self._tell(outcome, response.response if isinstance(response, StreamResult) else response, error, message)
 
@@ -212,7 +218,7 @@ class Call:
     def _attributes(self, response: object) -> Attributes:
         attributes: Attributes = {}
         span = self.invocation.span
-        if not span.is_recording() and not registry.all:
+        if not span.is_recording() and not registry.all and not self._metrics.wanted:
             return attributes
         if response is not None:
             if self._operation.is_outline or self.invocation.calls:
@@ -243,6 +249,20 @@ class Call:
                 attributes={semconv.GEN_AI_OPERATION_NAME: self._operation.kind.name, **attributes, **content},
             )
             get_logger(semconv.SCOPE_NAME).emit(record)
+
+    @guarded
+    def _readers(self) -> Callable[[Any], None] | None:
+        invocation = self.invocation
+        timer = None if invocation.is_outline else self._metrics.chunk_timer(invocation.span, invocation.attributes)
+        readers = [reader.feed for reader in (self._reader, timer) if reader is not None]
+        if len(readers) < 2:  # noqa: PLR2004
+            return readers[0] if readers else None
+
+        def both(chunk: Any) -> None:
+            for read_chunk in readers:
+                read_chunk(chunk)
+
+        return both
 
     def _make_reader(self) -> Reader | None:
         if self._operation.is_outline:

@@ -16,6 +16,7 @@ from callspan._litellm.call import Call, metadata_of
 from callspan._litellm.operations import Operation, part_of_another, retrying
 from callspan._litellm.request import request_attributes, span_name
 from callspan._litellm.untyped import read
+from callspan._metrics import Metrics
 from callspan._neighbours.suppression import inside_another
 from callspan._tracer import TracerSource
 
@@ -27,9 +28,10 @@ class CallFactory:
         tracers: where spans are started.
     """
 
-    def __init__(self, tracers: TracerSource, capture: ContentCapture) -> None:
+    def __init__(self, tracers: TracerSource, capture: ContentCapture, metrics: Metrics) -> None:
         self.tracers = tracers
         self._capture = capture
+        self._metrics = metrics
 
     @guarded
     def start(self, operation: Operation, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
@@ -76,7 +78,7 @@ class CallFactory:
         invocation.retries_itself = operation.retries_itself
         if operation.bare:
             invocation.subject = arguments.get("litellm_logging_obj")
-        return Call(invocation, operation, arguments, self._capture, self.tracers)
+        return Call(invocation, operation, arguments, self._capture, self.tracers, self._metrics)
 
 
 def _is_separate(parent: Invocation, operation: Operation, arguments: Mapping[str, Any]) -> bool:
