@@ -9,6 +9,8 @@ From then on each LiteLLM call is a span, delivered with the guarantees that the
     ... def bill(call: callspan.CallRecord) -> None: ...
 """
 
+from collections.abc import Callable
+
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
@@ -46,6 +48,7 @@ def instrument(
     meter_provider: MeterProvider | None = None,
     litellm_callbacks: LoggerDelivery = "background",
     genai_libraries: bool = True,
+    redact: Callable[[str], str] | None = None,
 ) -> None:
     """Record each LiteLLM call as a span from now on, whenever and however LiteLLM is imported.
 
@@ -59,6 +62,8 @@ def instrument(
             to have them done before a call returns.
         genai_libraries: whether to switch on the official instrumentations of other GenAI libraries as well, as far as
             they are installed (``pip install 'callspan[openai]'``): their spans have the same delivery and callbacks.
+        redact: given each text of recorded content and of error messages, returns what may be recorded of it, before
+            anything is stored. What it raises on is left out.
 
     Raises:
         ValueError: ``litellm_callbacks`` is neither.
@@ -68,6 +73,7 @@ def instrument(
         meter_provider=meter_provider,
         litellm_callbacks=litellm_callbacks,
         genai_libraries=genai_libraries,
+        redact=redact,
     )
 
 

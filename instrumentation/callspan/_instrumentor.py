@@ -11,9 +11,11 @@ from opentelemetry.trace import TracerProvider
 from callspan import _threads
 from callspan._callbacks import draining, foreign
 from callspan._callbacks.leaving import be_ready, loop_seams, stand_back
+from callspan._completion_hook import CompletionHook
 from callspan._content import ContentCapture
 from callspan._delivery import call_delivery
 from callspan._litellm import batching
+from callspan._litellm.call import Recording
 from callspan._litellm.call_factory import CallFactory
 from callspan._litellm.loggers import LoggerDelivery, check_delivery
 from callspan._litellm.seams import litellm_seams
@@ -71,7 +73,9 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
         call_delivery("watch", foreign.started, foreign.ended)
         self._tracers = TracerSource(provider)
         use(self._tracers)
-        factory = CallFactory(self._tracers, ContentCapture.from_environment(), Metrics(kwargs.get("meter_provider")))
+        capture = ContentCapture.from_environment(kwargs.get("redact"))
+        metrics, hook = Metrics(kwargs.get("meter_provider")), CompletionHook.from_environment()
+        factory = CallFactory(Recording(self._tracers, capture, metrics, hook))
         self._patches = Patches((*loop_seams(), *_threads.seams(), *openinference.seams(), *litellm_seams(factory, delivery)))
         self._patches.apply()
         be_ready()

@@ -26,7 +26,7 @@ import callspan
 from callspan import semconv
 from callspan._content import ContentCapture
 from callspan._invocation import Invocation
-from callspan._litellm.call import Call
+from callspan._litellm.call import Call, Recording
 from callspan._litellm.operations import describe_operation
 from callspan._metrics import Metrics
 from callspan._tracer import TracerSource
@@ -172,7 +172,7 @@ class Chunks:
 def watched() -> Any:
     """The same stream as callspan hands it to a caller."""
     capture = ContentCapture.from_environment()
-    return Call(Invocation(tracer, "chat", {}), operation, {}, capture, TracerSource(), Metrics()).returned(Chunks())
+    return Call(Invocation(tracer, "chat", {}), operation, {}, Recording(TracerSource(), capture, Metrics())).returned(Chunks())
 
 
 def read(stream: Any) -> float:

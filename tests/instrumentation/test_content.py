@@ -236,4 +236,4 @@ def test_odd_content_is_recorded_and_the_call_untouched(
     recorded = content(spans.only(), "gen_ai.input.messages")
     assert recorded[0]["parts"][0]["content"] == "half a pair: ?"
     assert recorded[1]["parts"][0]["arguments"] == "{broken"
-    assert recorded[2]["parts"][0]["type"] == "input_audio"
+    assert recorded[2]["parts"][0] == {"type": "blob", "modality": "audio", "mime_type": "audio/wav", "content": "AAAA"}

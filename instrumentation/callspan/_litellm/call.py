@@ -2,6 +2,7 @@
 
 import contextvars
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from opentelemetry._logs import LogRecord, get_logger
@@ -12,13 +13,14 @@ from callspan._callbacks.callback import HOOK_FIRST_CHUNK, HOOK_START
 from callspan._callbacks.dispatch import Told
 from callspan._callbacks.moment import Live, Moment
 from callspan._callbacks.registry import registry
+from callspan._completion_hook import CompletionHook
 from callspan._content import ContentCapture
 from callspan._events import emit
 from callspan._failure import Failure, describe_exception, qualified_name
 from callspan._guard import guarded, report
 from callspan._invocation import Attributes, Invocation, outcome_of
 from callspan._litellm.event_streams import Reader, reader_of
-from callspan._litellm.messages import input_content, output_content
+from callspan._litellm.messages import Content, as_json, input_content, output_content
 from callspan._litellm.operations import Operation
 from callspan._litellm.request import private_values
 from callspan._litellm.response import outline_attributes, response_attributes
@@ -27,6 +29,23 @@ from callspan._litellm.untyped import as_mapping, read
 from callspan._metrics import Metrics
 from callspan._stream import is_stream, observe_stream
 from callspan._tracer import TracerSource
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Where what is known of calls goes.
+
+    Attributes:
+        tracers: where spans are started.
+        capture: what is recorded of content.
+        metrics: what is measured.
+        hook: takes content elsewhere; ``None`` where nobody asked for it.
+    """
+
+    tracers: TracerSource
+    capture: ContentCapture
+    metrics: Metrics
+    hook: CompletionHook | None = None
 
 
 class Call:
@@ -45,6 +64,7 @@ class Call:
         "_arguments",
         "_capture",
         "_context",
+        "_hook",
         "_input",
         "_metadata",
         "_metrics",
@@ -64,31 +84,34 @@ class Call:
         invocation: Invocation,
         operation: Operation,
         arguments: Mapping[str, Any],
-        capture: ContentCapture,
-        tracers: TracerSource,
-        metrics: Metrics,
+        recording: Recording,
     ) -> None:
         self.invocation = invocation
         self.asynchronous = False
         self.pauses = False
-        self._tracers = tracers
-        self._metrics = metrics
+        self._tracers = recording.tracers
+        self._metrics = recording.metrics
+        self._hook = recording.hook
+        self._capture = recording.capture
         self._told: Told | None = None
         self._context: contextvars.Context | None = None
         self._operation = operation
         # LiteLLM takes arguments out of the mapping that it was called with, and puts its own into the metadata.
         self._arguments = dict(arguments)
         self._metadata = dict(metadata_of(arguments))
-        self._capture = capture
         self._stream: Any = None
         self._reader: Reader | None = None
         self.reads: Callable[[Any], None] | None = None
         # Now and not at the end: by then the caller may have appended the answer to the same list.
-        self._input = self._input_content() if capture.wanted and not operation.is_outline else None
+        self._input = self._input_content() if self._keeps_content else None
+
+    @property
+    def _keeps_content(self) -> bool:
+        return (self._capture.wanted or self._hook is not None) and not self._operation.is_outline
 
     @guarded
-    def _input_content(self) -> dict[str, str]:
-        return input_content(self._operation, self._arguments)
+    def _input_content(self) -> Content:
+        return self._capture.clean(input_content(self._operation, self._arguments))
 
     def returned(self, result: Any) -> Any:
         """Take note of what the call returned; returns what to hand to the caller."""
@@ -237,17 +260,23 @@ class Call:
             self._add_content(attributes, self._input, response)
         return attributes
 
-    def _add_content(self, attributes: Attributes, content: dict[str, str], response: object) -> None:
+    def _add_content(self, attributes: Attributes, content: Content, response: object) -> None:
+        capture = self._capture
         if response is not None:
-            content |= output_content(response)
-        if self._capture.on_span:
-            attributes.update(content)
-        if self._capture.on_event:
+            content |= capture.clean(output_content(response, self._operation.kind.api))
+        texts = as_json(content)
+        record: LogRecord | None = None
+        if capture.on_span:
+            attributes.update(texts)
+        if capture.on_event:
             record = LogRecord(
                 event_name=semconv.EVENT_OPERATION_DETAILS,
                 context=set_span_in_context(self.invocation.span),
-                attributes={semconv.GEN_AI_OPERATION_NAME: self._operation.kind.name, **attributes, **content},
+                attributes={semconv.GEN_AI_OPERATION_NAME: self._operation.kind.name, **attributes, **texts},
             )
+        if self._hook is not None:
+            self._hook.complete(content, self.invocation.span, record)
+        if record is not None:
             get_logger(semconv.SCOPE_NAME).emit(record)
 
     @guarded
@@ -267,7 +296,7 @@ class Call:
     def _make_reader(self) -> Reader | None:
         if self._operation.is_outline:
             return None
-        return reader_of(self._operation.kind.api, with_content=self._capture.wanted)
+        return reader_of(self._operation.kind.api, with_content=self._keeps_content)
 
     @guarded
     def _stream_result(self) -> StreamResult | None:
@@ -283,7 +312,14 @@ class Call:
             error = original
         try:
             private = private_values(self._arguments, content=self._capture.wanted) | self.invocation.private
-            return describe_exception(error, private)
+            failure = describe_exception(error, private)
+            clean = self._capture.clean_message
+            stacktrace = failure.stacktrace
+            return replace(
+                failure,
+                message=clean(failure.message),
+                stacktrace=None if stacktrace is None else clean(stacktrace),
+            )
         except Exception:  # noqa: BLE001  # whatever an exception's own code does, the span must end as it did
             report("Call._describe")
             return Failure(qualified_name(type(error)), "")

@@ -7,18 +7,15 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import SpanKind
 
 from callspan import semconv
-from callspan._content import ContentCapture
 from callspan._context import ambient_attributes, call_attributes
 from callspan._events import emit
 from callspan._guard import guarded
 from callspan._invocation import Attributes, Invocation, current_invocation
-from callspan._litellm.call import Call, metadata_of
+from callspan._litellm.call import Call, Recording, metadata_of
 from callspan._litellm.operations import Operation, part_of_another, retrying
 from callspan._litellm.request import request_attributes, span_name
 from callspan._litellm.untyped import read
-from callspan._metrics import Metrics
 from callspan._neighbours.suppression import inside_another
-from callspan._tracer import TracerSource
 
 
 class CallFactory:
@@ -28,10 +25,9 @@ class CallFactory:
         tracers: where spans are started.
     """
 
-    def __init__(self, tracers: TracerSource, capture: ContentCapture, metrics: Metrics) -> None:
-        self.tracers = tracers
-        self._capture = capture
-        self._metrics = metrics
+    def __init__(self, recording: Recording) -> None:
+        self.tracers = recording.tracers
+        self._recording = recording
 
     @guarded
     def start(self, operation: Operation, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
@@ -78,7 +74,7 @@ class CallFactory:
         invocation.retries_itself = operation.retries_itself
         if operation.bare:
             invocation.subject = arguments.get("litellm_logging_obj")
-        return Call(invocation, operation, arguments, self._capture, self.tracers, self._metrics)
+        return Call(invocation, operation, arguments, self._recording)
 
 
 def _is_separate(parent: Invocation, operation: Operation, arguments: Mapping[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from callspan import semconv
+from callspan._litellm import other_messages
 from callspan._litellm.operations import Operation
 from callspan._litellm.response import finish_reasons
 from callspan._litellm.untyped import as_items, as_mapping, read
@@ -18,41 +19,59 @@ Part = dict[str, Any]
 Message = dict[str, Any]
 
 _SYSTEM_ROLES: Final = frozenset({"system", "developer"})
+_PROMPTS: Final = {"text": "prompt", "embedding": "input", "image": "prompt", "speech": "input"} | {
+    "moderation": "input",
+    "transcription": "prompt",
+}
+"""Request shape -> the argument that is all there is to say."""
 _FINISH_REASONS: Final = {"tool_calls": "tool_call", "function_call": "tool_call"}
 
 
-def input_content(operation: Operation, arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Content attributes of a request, each JSON text; what the request does not have is left out."""
+Content = dict[str, Any]
+"""Attribute -> its value in JSON's types."""
+
+
+def input_content(operation: Operation, arguments: Mapping[str, Any]) -> Content:
+    """Content attributes of a request, copied; what the request does not have is left out."""
     messages, instructions = _input(operation.kind.api, arguments)
     content = {
         semconv.GEN_AI_INPUT_MESSAGES: messages,
         semconv.GEN_AI_SYSTEM_INSTRUCTIONS: instructions,
         semconv.GEN_AI_TOOL_DEFINITIONS: _tool_definitions(arguments),
     }
-    return {key: _json(value) for key, value in content.items() if value}
+    return {key: plain(value) for key, value in content.items() if value}
 
 
-def output_content(response: object) -> dict[str, str]:
-    """Content attributes of a whole response; embeddings have none."""
-    messages = _output_items(response) if read(response, "output") is not None else _output_choices(response)
-    return {semconv.GEN_AI_OUTPUT_MESSAGES: _json(messages)} if messages else {}
+def output_content(response: object, api: str = "chat") -> Content:
+    """Content attributes of a whole response; embeddings and the like have none."""
+    messages = _output(response, api)
+    return {semconv.GEN_AI_OUTPUT_MESSAGES: plain(messages)} if messages else {}
 
 
-def _json(value: Any) -> str:
-    return json.dumps(_plain(value), ensure_ascii=False, default=str)
+def _output(response: object, api: str) -> list[Message]:
+    if api in other_messages.OUTPUTS:
+        return other_messages.OUTPUTS[api](response)
+    return _output_items(response) if read(response, "output") is not None else _output_choices(response)
 
 
-def _plain(value: Any) -> Any:
+def as_json(content: Content) -> dict[str, str]:
+    """Content as attributes are written: JSON text. Control characters are escaped in it, NUL among them."""
+    return {key: json.dumps(value, ensure_ascii=False, default=str) for key, value in content.items()}
+
+
+def plain(value: Any) -> Any:
     """Turn LiteLLM's and pydantic's objects into JSON values; a lone surrogate, which no wire takes, is replaced."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode() if not value.isascii() else value
     mapping = as_mapping(value)
     if mapping is not None:
-        return {str(key): _plain(item) for key, item in mapping.items()}
+        return {str(key): plain(item) for key, item in mapping.items()}
     if type(value) in {list, tuple}:
-        return [_plain(item) for item in as_items(value)]
+        return [plain(item) for item in as_items(value)]
     dump = getattr(value, "model_dump", None)
-    return _plain(dump(exclude_none=True)) if callable(dump) and not isinstance(value, type) else value
+    if callable(dump) and not isinstance(value, type):
+        return plain(dump(exclude_none=True))
+    return value if value is None or isinstance(value, (int, float, bool)) else str(value)
 
 
 def _input(api: str, arguments: Mapping[str, Any]) -> tuple[list[Message], list[Part]]:
@@ -62,8 +81,12 @@ def _input(api: str, arguments: Mapping[str, Any]) -> tuple[list[Message], list[
     elif api == "responses":
         given = arguments.get("input")
         instructions = _parts(arguments.get("instructions"))
+    elif api in other_messages.INPUTS:
+        return other_messages.INPUTS[api](arguments)
+    elif api not in _PROMPTS:
+        return [], []
     else:
-        given = arguments.get("prompt" if api == "text" else "input")
+        given = arguments.get(_PROMPTS[api])
         return [{"role": "user", "parts": _parts(given)}] if given else [], []
     if isinstance(given, str):
         return [{"role": "user", "parts": _parts(given)}], instructions
@@ -105,28 +128,58 @@ def _parts(content: Any) -> list[Part]:
 
 def _part(item: Any) -> Part:
     if not isinstance(item, Mapping) and not hasattr(item, "type"):
-        return {"type": "text", "content": item if isinstance(item, str) else _json(item)}
+        return {"type": "text", "content": item if isinstance(item, str) else json.dumps(plain(item), default=str)}
     kind = read(item, "type")
     if kind in {"text", "input_text", "output_text"}:
         return {"type": "text", "content": read(item, "text")}
     if kind in {"image_url", "input_image"}:
         image = read(item, "image_url")
-        return _uri("image", read(image, "url") if not isinstance(image, str) else image)
+        return uri("image", read(image, "url") if not isinstance(image, str) else image)
+    if kind == "input_audio":
+        sound = read(item, "input_audio")
+        return blob("audio", f"audio/{read(sound, 'format')}", read(sound, "data"))
+    if kind in {"file", "input_file"}:
+        return _file(read(item, "file") or item)
     if kind == "refusal":
         return {"type": "refusal", "content": read(item, "refusal")}
-    return {key: value for key, value in _plain(item).items() if value is not None}
+    return {key: value for key, value in plain(item).items() if value is not None}
 
 
-def _uri(modality: str, url: Any) -> Part:
+def _file(file: Any) -> Part:
+    if read(file, "file_id"):
+        return {"type": "file", "modality": "document", "file_id": read(file, "file_id")}
+    return uri("document", read(file, "file_data") or read(file, "file_url"))
+
+
+def blob(modality: str, mime_type: str, data: Any) -> Part:
+    """Binary content, in base64."""
+    return {"type": "blob", "modality": modality, "mime_type": mime_type, "content": str(data or "")}
+
+
+def uri(modality: str, url: Any) -> Part:
+    """Content that an address leads to, or that is in the address."""
     head, separator, data = str(url).partition(";base64,")
     if separator and head.startswith("data:"):
-        return {"type": "blob", "modality": modality, "mime_type": head.removeprefix("data:"), "content": data}
+        return blob(modality, head.removeprefix("data:"), data)
     return {"type": "uri", "modality": modality, "uri": str(url)}
 
 
 def _reasoning(message: Any) -> list[Part]:
     text = read(message, "reasoning_content")
     return [{"type": "reasoning", "content": text}] if text else []
+
+
+def _refusal(message: Any) -> list[Part]:
+    text = read(message, "refusal")
+    return [{"type": "refusal", "content": text}] if isinstance(text, str) and text else []
+
+
+def _sound(message: Any) -> list[Part]:
+    sound = read(message, "audio")
+    if sound is None:
+        return []
+    said = read(sound, "transcript")
+    return [blob("audio", "audio", read(sound, "data")), *([{"type": "text", "content": said}] if said else [])]
 
 
 def _reasoning_summary(item: Any) -> list[Part]:
@@ -148,7 +201,7 @@ def _tool_call(call_id: Any, function: Any) -> Part:
 
 
 def _tool_result(call_id: Any, content: Any) -> Part:
-    return {"type": "tool_call_response", "id": call_id, "response": _plain(content)}
+    return {"type": "tool_call_response", "id": call_id, "response": plain(content)}
 
 
 def _output_choices(response: object) -> list[Message]:
@@ -158,7 +211,13 @@ def _output_choices(response: object) -> list[Message]:
         if message is None:
             parts = _parts(read(choice, "text"))
         else:
-            parts = [*_reasoning(message), *_parts(read(message, "content")), *_tool_calls(message)]
+            parts = [
+                *_reasoning(message),
+                *_parts(read(message, "content")),
+                *_refusal(message),
+                *_sound(message),
+                *_tool_calls(message),
+            ]
         messages.append(
             {
                 "role": read(message, "role") or "assistant",
@@ -184,8 +243,8 @@ def _output_items(response: object) -> list[Message]:
 def _tool_definitions(arguments: Mapping[str, Any]) -> list[Any]:
     definitions: Iterable[Any] = arguments.get("tools") or ()
     return [
-        {"type": read(tool, "type"), **_plain(read(tool, "function"))}
+        {"type": read(tool, "type"), **plain(read(tool, "function"))}
         if isinstance(read(tool, "function"), Mapping)
-        else _plain(tool)
+        else plain(tool)
         for tool in definitions
     ]
