@@ -20,7 +20,7 @@ class Watcher(SpanProcessor):
     started: Callable[[Any], object] | None = None
     ended: Callable[[Any], object] | None = None
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002  # the SDK's signature
         """Show a span that starts."""
         if self.started is not None:
             self.started(span)

@@ -53,7 +53,7 @@ class CompletionHook:
             return None
         try:
             return cls(found.load()())
-        except Exception:  # noqa: BLE001  # theirs
+        except Exception:  # theirs
             _logger.warning("%s=%r: the completion hook cannot be set up", variable, name, exc_info=True)
             return None
 

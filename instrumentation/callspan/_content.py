@@ -105,7 +105,10 @@ class ContentCapture:
     def _clean_mapping(self, value: Mapping[str, Any]) -> dict[str, Any]:
         if value.get("type") == "blob" and isinstance(value.get("content"), str):
             return self._clean_blob(value)
-        return {key: item if key in _STRUCTURE and isinstance(item, str) else self.clean(item) for key, item in value.items()}
+        return {
+            key: item if key in _STRUCTURE and isinstance(item, str) else self.clean(item)
+            for key, item in value.items()
+        }
 
     def _clean_blob(self, blob: Mapping[str, Any]) -> dict[str, Any]:
         size = len(blob["content"]) * 3 // 4

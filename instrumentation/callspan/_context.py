@@ -4,7 +4,7 @@ It travels in the OpenTelemetry context, and so to every call below, into tasks 
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Final
 
 from opentelemetry import baggage
@@ -42,7 +42,7 @@ def context(
     tags: Sequence[str] = (),
     metadata: Mapping[str, str | int | float | bool] | None = None,
     attributes: Mapping[str, AttributeValue] | None = None,
-) -> Iterator[None]:
+) -> Generator[None]:
     """Say of all calls made in a ``with`` block, by whatever name and in whatever task or pool, who makes them.
 
         >>> with callspan.context(user_id="u-1", session_id="s-1", tags=["beta"], metadata={"plan": "pro"}):
@@ -72,25 +72,30 @@ def context(
 
 
 def _said(
-    user_id: object, session_id: object, tags: object, metadata: Mapping[str, Any] | None, attributes: Any
+    user_id: str | None,
+    session_id: str | None,
+    tags: Sequence[str],
+    metadata: Mapping[str, Any] | None,
+    attributes: Mapping[str, AttributeValue] | None,
 ) -> Attributes:
     for name, value in (("user_id", user_id), ("session_id", session_id)):
-        if value is not None and not isinstance(value, str):
+        if value is not None and not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"callspan.context({name}={value!r}): give a text")
-    if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):  # pyright: ignore[reportGeneralTypeIssues, reportUnknownVariableType]
+    if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"callspan.context(tags={tags!r}): give a list of texts")
     said: Attributes = dict(attributes or {})
     for name, value in (metadata or {}).items():
         if not isinstance(value, (str, int, float, bool)):
-            raise TypeError(f"callspan.context(metadata={{{name!r}: ...}}): {type(value).__name__} is no text or number")
+            raise TypeError(
+                f"callspan.context(metadata={{{name!r}: ...}}): {type(value).__name__} is no text or number"
+            )
         said[semconv.CALLSPAN_METADATA_PREFIX + name] = value
-    for key, value in (
-        (semconv.USER_ID, user_id),
-        (semconv.SESSION_ID, session_id),
-        (semconv.CALLSPAN_TAGS, tuple(tags)),  # pyright: ignore[reportUnknownArgumentType, reportArgumentType]
-    ):
-        if value:
-            said[key] = value  # pyright: ignore[reportArgumentType]
+    if user_id:
+        said[semconv.USER_ID] = user_id
+    if session_id:
+        said[semconv.SESSION_ID] = session_id
+    if tags:
+        said[semconv.CALLSPAN_TAGS] = tuple(tags)
     return said
 
 
@@ -135,7 +140,12 @@ def call_attributes(arguments: Mapping[str, Any], metadata: Mapping[str, Any]) -
 
 
 def _is_litellms(name: str) -> bool:
-    return name in _LITELLMS or "model_group" in name or name.startswith(("user_api_", "litellm_", "_")) or _is_private(name)
+    return (
+        name in _LITELLMS
+        or "model_group" in name
+        or name.startswith(("user_api_", "litellm_", "_"))
+        or _is_private(name)
+    )
 
 
 def _is_private(name: str) -> bool:

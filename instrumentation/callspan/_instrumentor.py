@@ -20,7 +20,7 @@ from callspan._litellm.call_factory import CallFactory
 from callspan._litellm.loggers import LoggerDelivery, check_delivery
 from callspan._litellm.seams import litellm_seams
 from callspan._metrics import Metrics
-from callspan._neighbours import openinference
+from callspan._neighbours import joining, openinference
 from callspan._neighbours.joining import Joined
 from callspan._patches import Patches
 from callspan._tracer import TracerSource, use
@@ -76,7 +76,9 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
         capture = ContentCapture.from_environment(kwargs.get("redact"))
         metrics, hook = Metrics(kwargs.get("meter_provider")), CompletionHook.from_environment()
         factory = CallFactory(Recording(self._tracers, capture, metrics, hook))
-        self._patches = Patches((*loop_seams(), *_threads.seams(), *openinference.seams(), *litellm_seams(factory, delivery)))
+        self._patches = Patches(
+            (*loop_seams(), *_threads.seams(), *openinference.seams(), *litellm_seams(factory, delivery))
+        )
         self._patches.apply()
         be_ready()
         draining.flushers.append(batching.flushes)
@@ -98,4 +100,8 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
         try:
             version("litellm")
         except PackageNotFoundError:
-            _logger.info("LiteLLM is not installed: callspan records what the official GenAI instrumentations do")
+            if not joining.anything_installed():
+                _logger.warning(
+                    "callspan is on, but LiteLLM is not installed, nor an instrumentation of another GenAI library, so "
+                    "there is nothing to record: pip install litellm, or 'callspan[openai]' and the like"
+                )

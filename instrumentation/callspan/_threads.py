@@ -18,7 +18,9 @@ def seams() -> tuple[Seam, ...]:
     return (Seam("concurrent.futures.thread", "ThreadPoolExecutor.submit", lambda _: _wrap_submit),)
 
 
-def _wrap_submit(wrapped: Callable[..., Any], _instance: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+def _wrap_submit(
+    wrapped: Callable[..., Any], _instance: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Any:
     here = otel_context.get_current()
     if not here or not args:
         return wrapped(*args, **kwargs)

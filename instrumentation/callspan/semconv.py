@@ -116,11 +116,11 @@ CALLBACK_TIMEOUT: Final = "timeout"
 CALLBACK_CANCELLED: Final = "cancelled"
 
 # Conventions: metrics.
-GEN_AI_TOKEN_TYPE: Final = "gen_ai.token.type"
+GEN_AI_TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105  # of an LLM
 METRIC_OPERATION_DURATION: Final = "gen_ai.client.operation.duration"
 METRIC_TIME_TO_FIRST_CHUNK: Final = "gen_ai.client.operation.time_to_first_chunk"
 METRIC_TIME_PER_OUTPUT_CHUNK: Final = "gen_ai.client.operation.time_per_output_chunk"
-METRIC_TOKEN_USAGE: Final = "gen_ai.client.token.usage"
+METRIC_TOKEN_USAGE: Final = "gen_ai.client.token.usage"  # noqa: S105  # as above
 
 # An event of the conventions, which carries content where the user wants it on events.
 EVENT_OPERATION_DETAILS: Final = "gen_ai.client.inference.operation.details"

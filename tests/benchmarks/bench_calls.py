@@ -172,7 +172,9 @@ class Chunks:
 def watched() -> Any:
     """The same stream as callspan hands it to a caller."""
     capture = ContentCapture.from_environment()
-    return Call(Invocation(tracer, "chat", {}), operation, {}, Recording(TracerSource(), capture, Metrics())).returned(Chunks())
+    return Call(Invocation(tracer, "chat", {}), operation, {}, Recording(TracerSource(), capture, Metrics())).returned(
+        Chunks()
+    )
 
 
 def read(stream: Any) -> float:

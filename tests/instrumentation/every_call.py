@@ -68,9 +68,7 @@ MADE: dict[str, Made] = {
         tokens=(11, 7),
         output_type="text",
     ),
-    "speech": Made(
-        "speech", {"model": "openai/tts-1", "input": "Say hello.", "voice": "alloy"}, output_type="speech"
-    ),
+    "speech": Made("speech", {"model": "openai/tts-1", "input": "Say hello.", "voice": "alloy"}, output_type="speech"),
     "rerank": Made(
         "rerank",
         {"model": "cohere/rerank-v3.5", "query": "hello", "documents": ["a", "b"], "api_key": "co-loopback"},
@@ -98,13 +96,9 @@ MADE: dict[str, Made] = {
         },
         router=False,
     ),
-    "cancel_batch": Made(
-        "cancel_batch", {"batch_id": "batch_1", "custom_llm_provider": "openai"}, router=False
-    ),
+    "cancel_batch": Made("cancel_batch", {"batch_id": "batch_1", "custom_llm_provider": "openai"}, router=False),
     "list_fine_tuning_jobs": Made("list_fine_tuning_jobs", {"custom_llm_provider": "openai"}, router=False),
-    "create_thread": Made(
-        "create_thread", {"custom_llm_provider": "openai", "messages": calls.MESSAGES}, router=False
-    ),
+    "create_thread": Made("create_thread", {"custom_llm_provider": "openai", "messages": calls.MESSAGES}, router=False),
     "get_assistants": Made("get_assistants", {"custom_llm_provider": "openai"}, router=False),
 }
 """LiteLLM's function, without the ``a`` of its asynchronous twin -> what is known of it."""

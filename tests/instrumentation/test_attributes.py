@@ -15,7 +15,7 @@ import callspan
 from callspan import semconv
 from instrumentation import calls
 from instrumentation.conftest import Spans, events
-from loopback.openai_api import Answer, Fail, OpenAIUpstream, ToolCall
+from loopback.openai_api import Answer, OpenAIUpstream, ToolCall
 
 
 def test_a_chat_call(spans: Spans, upstream: OpenAIUpstream) -> None:
@@ -162,16 +162,6 @@ def test_events_stay_when_the_application_replaces_litellms_callbacks(
         monkeypatch.setattr(litellm, name, [])
     litellm.completion(**calls.CHAT)
     assert "litellm.pre_api_call" in events(spans.only())
-
-
-def test_retries_of_the_sdk_are_events(spans: Spans, upstream: OpenAIUpstream) -> None:
-    """A call that LiteLLM repeats by itself is one span, with an event for each further try."""
-    upstream.behave(Fail(400), Fail(400))  # an error that the OpenAI SDK below LiteLLM does not repeat on its own
-    litellm.completion(**calls.CHAT, num_retries=2)
-    span = spans.only()
-    assert span.attributes["callspan.outcome"] == "success"
-    assert events(span).count("litellm.pre_api_call") == 3
-    assert events(span).count("litellm.retry") == 2
 
 
 def test_a_cache_hit_is_said(spans: Spans, upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPatch) -> None:

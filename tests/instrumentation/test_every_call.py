@@ -16,11 +16,7 @@ from loopback.openai_api import Fail, OpenAIUpstream
 # The OpenAI SDK's, of its assistants; and a loop that LiteLLM makes and leaves.
 pytestmark = pytest.mark.filterwarnings("ignore:.*(deprecated|Assistants API):DeprecationWarning")
 
-NAMES = [
-    prefix + name
-    for name, made in MADE.items()
-    for prefix in (("", "a") if made.twins else ("",))
-]
+NAMES = [prefix + name for name, made in MADE.items() for prefix in (("", "a") if made.twins else ("",))]
 BOUND_BEFORE = {name: getattr(litellm, name) for name in NAMES}
 
 
@@ -75,7 +71,9 @@ def test_each_kind_of_call_of_a_router_has_its_attempt(name: str, spans: Spans, 
     assert (call.parent, attempt.parent.span_id) == (None, call.context.span_id)
     assert call.name == f"Router.{name} group"
     assert "gen_ai.operation.name" not in call.attributes
-    assert attempt.attributes["gen_ai.operation.name"] == MADE[name if name in MADE else name.removeprefix("a")].operation
+    assert (
+        attempt.attributes["gen_ai.operation.name"] == MADE[name if name in MADE else name.removeprefix("a")].operation
+    )
 
 
 def test_a_streamed_message_of_anthropics_has_its_tokens(spans: Spans, upstream: OpenAIUpstream) -> None:
@@ -158,9 +156,7 @@ def test_retries_of_the_sdk_are_attempts(name: str, spans: Spans, upstream: Open
 
 # Not the synchronous one streamed: LiteLLM's own hands back a stream that cannot be read, in every version tried.
 @pytest.mark.parametrize(("name", "stream"), [("completion", False), ("acompletion", False), ("acompletion", True)])
-def test_fallbacks_of_the_sdk_are_attempts(
-    name: str, stream: bool, spans: Spans, upstream: OpenAIUpstream
-) -> None:
+def test_fallbacks_of_the_sdk_are_attempts(name: str, stream: bool, spans: Spans, upstream: OpenAIUpstream) -> None:
     upstream.models["gpt-4o-mini"] = Fail(400)
     options = {"stream": True} if stream else {}
     calls.make(getattr(litellm, name), **calls.CHAT, fallbacks=["openai/gpt-4o"], **options)

@@ -16,8 +16,10 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 import callspan
 from callspan._content import ContentCapture
+from callspan._litellm.call import Recording
 from callspan._litellm.call_factory import CallFactory
 from callspan._litellm.seams import litellm_seams
+from callspan._metrics import Metrics
 from callspan._patches import Patches, Seam
 from callspan._tracer import TracerSource
 from instrumentation import calls
@@ -188,6 +190,7 @@ def test_the_public_names() -> None:
         "add_callback",
         "aflush",
         "callback",
+        "context",
         "force_flush",
         "instrument",
         "litellm_callback",
@@ -204,7 +207,7 @@ def test_force_flush_without_a_provider_is_true() -> None:
 
 def test_every_patch_is_in_the_table() -> None:
     """Each seam is named once, so that what is done is undone once."""
-    seams = litellm_seams(CallFactory(TracerSource(), ContentCapture.from_environment()))
+    seams = litellm_seams(CallFactory(Recording(TracerSource(), ContentCapture.from_environment(), Metrics())))
     names = [(seam.module, seam.path) for seam in seams if isinstance(seam, Seam)]
     assert len(names) == len(set(names))
     Patches(seams).undo()

@@ -7,8 +7,10 @@ import litellm
 import pytest
 from opentelemetry.sdk.metrics import AlwaysOnExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 import callspan
+from callspan._metrics import Metrics
 from instrumentation import calls
 from instrumentation.conftest import Spans
 from loopback.openai_api import Answer, Fail, OpenAIUpstream
@@ -101,8 +103,6 @@ def test_series_are_bounded(read: Read, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_unsampled_calls_are_measured_too(read: Read) -> None:
-    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-
     read.spans.provider.sampler = ALWAYS_OFF
     litellm.completion(**calls.CHAT)
     assert read()[DURATION][0].count == 1
@@ -111,7 +111,5 @@ def test_unsampled_calls_are_measured_too(read: Read) -> None:
 
 def test_nothing_is_made_where_nobody_reads(spans: Spans) -> None:
     """The API's own provider gives metrics to nobody; no instrument is made of it, no chunk timed."""
-    from callspan._metrics import Metrics
-
     assert not Metrics().wanted
     assert Metrics().chunk_timer(None, {}) is None

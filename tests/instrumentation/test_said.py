@@ -14,7 +14,12 @@ import callspan
 from instrumentation import calls
 from instrumentation.conftest import Spans
 
-SAID: dict[str, Any] = {"user_id": "u-1", "session_id": "s-1", "tags": ["beta"], "metadata": {"plan": "pro", "seats": 3}}
+SAID: dict[str, Any] = {
+    "user_id": "u-1",
+    "session_id": "s-1",
+    "tags": ["beta"],
+    "metadata": {"plan": "pro", "seats": 3},
+}
 SEEN = {
     "user.id": "u-1",
     "session.id": "s-1",
@@ -52,9 +57,7 @@ WAYS: dict[str, Callable[[Callable[[], Any]], Any]] = {
     "a pool": in_pool,
     "a stream": lambda _: list(litellm.completion(**calls.CHAT, stream=True)),
     "a Router": lambda _: calls.router().completion(model="small", messages=calls.MESSAGES),
-    "an asynchronous Router": lambda _: asyncio.run(
-        calls.router().acompletion(model="small", messages=calls.MESSAGES)
-    ),
+    "an asynchronous Router": lambda _: asyncio.run(calls.router().acompletion(model="small", messages=calls.MESSAGES)),
     "a batch": lambda _: litellm.batch_completion(model="openai/gpt-4o-mini", messages=[calls.MESSAGES] * 2),
     "retries": lambda _: litellm.completion(**calls.CHAT, num_retries=1),
 }

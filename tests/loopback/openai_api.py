@@ -79,7 +79,9 @@ class _Handler(Handler):
         if request.path.startswith("/v1/responses/") and isinstance(behaviour, Answer):
             self._reply(200, openai_responses.response(request.number, {"model": "gpt-4o-mini"}, Answer()), {})
             return
-        known = request.path in WHOLE or request.path in STREAMED or other is not None or not isinstance(behaviour, Answer)
+        known = (
+            request.path in WHOLE or request.path in STREAMED or other is not None or not isinstance(behaviour, Answer)
+        )
         if not known:
             self._fail(Fail(404, f"Invalid URL (POST {request.path})", "invalid_request_error"))
             return

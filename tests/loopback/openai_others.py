@@ -38,7 +38,11 @@ def rerank(_path: str, body: Json, answer: Answer) -> Json:
     """The documents as they came."""
     results = [{"index": index, "relevance_score": 0.9} for index, _ in enumerate(body["documents"])]
     tokens = {"input_tokens": answer.prompt_tokens, "output_tokens": 0}
-    return {"id": "rerank-loopback", "results": results, "meta": {"billed_units": {"search_units": 1}, "tokens": tokens}}
+    return {
+        "id": "rerank-loopback",
+        "results": results,
+        "meta": {"billed_units": {"search_units": 1}, "tokens": tokens},
+    }
 
 
 def file(path: str, body: Json, _answer: Answer) -> Json:

@@ -74,11 +74,15 @@ def test_their_calls_are_delivered_and_told(how: str, upstream: OpenAIUpstream, 
         "OTEL_LOGS_EXPORTER": "none",
     }
     done = run_python(CALLS, env=env, auto_instrument=how != "in the program", arguments=[how])
-    told = [entry for entry in json.loads(done.stdout.splitlines()[-1]) if how in BY_OFFICIAL or entry[2] == "anthropic"]
+    told = [
+        entry for entry in json.loads(done.stdout.splitlines()[-1]) if how in BY_OFFICIAL or entry[2] == "anthropic"
+    ]
     expected = [entry for entry in TOLD if how in BY_OFFICIAL or entry[1] == "anthropic"]
     for delivery in ("blocking", "background", "durable", "async"):
         ours = [entry[1:6] for entry in told if entry[0] == delivery]
         assert sorted(map(str, ours)) == sorted(map(str, expected)), delivery
-    official = [span for span in otlp_receiver.spans if span.scope.name.startswith("opentelemetry.instrumentation.genai")]
+    official = [
+        span for span in otlp_receiver.spans if span.scope.name.startswith("opentelemetry.instrumentation.genai")
+    ]
     assert len(official) == len(TOLD)
     assert all(span.attributes["user.id"] == "u-1" for span in official)

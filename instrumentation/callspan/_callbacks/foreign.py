@@ -81,8 +81,9 @@ def started(span: SdkSpan) -> None:
 
 
 def _is_part(span: SdkSpan) -> bool:
-    """Whether a span is of something inside an LLM call that has a span: one of ours, or, as some SDKs make their own
-    spans below their instrumentation's, another's.
+    """Whether a span is of something inside an LLM call that has a span already.
+
+    That is one of ours, or another's: some SDKs make spans of their own below their instrumentation's.
     """
     invocation = current_invocation()
     if invocation is not None and not invocation.is_outline:
@@ -148,4 +149,3 @@ def is_part(attributes: Mapping[str, Any]) -> bool:
 def _is_ours(span: SdkSpan) -> bool:
     scope = span.instrumentation_scope
     return scope is not None and scope.name == semconv.SCOPE_NAME
-

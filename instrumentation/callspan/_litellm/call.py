@@ -120,7 +120,9 @@ class Call:
             self._reader = self._make_reader()
             self.reads = self._readers()
             self._context = contextvars.copy_context()
-            return observe_stream(result, self, carries_context=self._operation.takes_attempts or self._operation.takes_calls)
+            return observe_stream(
+                result, self, carries_context=self._operation.takes_attempts or self._operation.takes_calls
+            )
         self._end(semconv.OUTCOME_SUCCESS, response=result)
         return result
 

@@ -72,7 +72,8 @@ def public_name(function: FunctionType) -> str:
     module = inspect.unwrap(function).__module__.removesuffix(".main")
     name = function.__name__
     verb = name.removeprefix("a").partition("_")[0]
-    return f"{module if verb in _VERBS and '_' not in name or module in _NAMESPACES else 'litellm'}.{name}"
+    ambiguous = module in _NAMESPACES or (verb in _VERBS and "_" not in name)
+    return f"{module if ambiguous else 'litellm'}.{name}"
 
 
 _NAMESPACES: Final = frozenset({"litellm.vector_stores", "litellm.vector_store_files"})

@@ -136,7 +136,11 @@ class ContentReader(_EventReader):
         return {**self._response, "candidates": [candidate]}
 
     def _take(self, event: Any) -> None:
-        for names in (("responseId", "response_id"), ("modelVersion", "model_version"), ("usageMetadata", "usage_metadata")):
+        for names in (
+            ("responseId", "response_id"),
+            ("modelVersion", "model_version"),
+            ("usageMetadata", "usage_metadata"),
+        ):
             for name in names:
                 value = read(event, name)
                 if value is not None:

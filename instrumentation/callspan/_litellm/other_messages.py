@@ -62,7 +62,9 @@ def _google_input(arguments: Mapping[str, Any]) -> tuple[list[Message], list[Par
     items = [{"parts": [{"text": contents}]}] if isinstance(contents, str) else as_items(contents) or (contents,)
     instruction = arguments.get("systemInstruction") or read(arguments.get("config"), "system_instruction")
     given = [_google_message(item) for item in items if item is not None]
-    return given, [{"type": "text", "content": instruction}] if isinstance(instruction, str) else _google_parts(instruction)
+    return given, [{"type": "text", "content": instruction}] if isinstance(instruction, str) else _google_parts(
+        instruction
+    )
 
 
 def _google_message(content: Any) -> Message:
@@ -84,7 +86,12 @@ def _google_part(part: Any) -> Part:
         return messages.blob(mime_type.partition("/")[0], mime_type, read(data, "data"))
     called = read(part, "functionCall") or read(part, "function_call")
     if called is not None:
-        return {"type": "tool_call", "id": read(called, "id"), "name": read(called, "name"), "arguments": read(called, "args")}
+        return {
+            "type": "tool_call",
+            "id": read(called, "id"),
+            "name": read(called, "name"),
+            "arguments": read(called, "args"),
+        }
     answered = read(part, "functionResponse") or read(part, "function_response")
     if answered is not None:
         return {"type": "tool_call_response", "id": read(answered, "id"), "response": read(answered, "response")}
@@ -107,7 +114,9 @@ def _rerank_input(arguments: Mapping[str, Any]) -> tuple[list[Message], list[Par
 
 def _image_output(response: object) -> list[Message]:
     parts = [
-        messages.uri("image", read(one, "url")) if read(one, "url") else messages.blob("image", "image", read(one, "b64_json"))
+        messages.uri("image", read(one, "url"))
+        if read(one, "url")
+        else messages.blob("image", "image", read(one, "b64_json"))
         for one in as_items(read(response, "data"))
     ]
     return [{"role": "assistant", "parts": parts}] if parts else []

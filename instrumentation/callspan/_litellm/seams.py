@@ -22,8 +22,15 @@ from callspan._litellm.wrappers import (
 from callspan._patches import Change, Seam
 
 _ROUTER_METHODS: Final = (
-    *(prefix + name for name in ("completion", "text_completion", "embedding", "image_generation") for prefix in ("", "a")),
+    *(
+        prefix + name
+        for name in ("completion", "text_completion", "embedding", "image_generation")
+        for prefix in ("", "a")
+    ),
     *("aresponses", "atranscription", "aspeech", "arerank"),
+)
+_WITH_RETRIES: Final = tuple(
+    f"{prefix}{name}_with_retries" for name in ("completion", "responses") for prefix in ("", "a")
 )
 _OLD_ROUTER_METHODS: Final = (
     *("aadapter_completion", "acreate_file", "acreate_batch", "aretrieve_batch", "acancel_batch", "alist_batches"),
@@ -121,8 +128,7 @@ def _call_seams(factory: CallFactory) -> tuple[Seam | Change, ...]:
         ),
         *(
             Seam("litellm.main", name, _retries(factory, f"litellm.{name}"), in_place=True, optional=True)
-            for name in ("completion_with_retries", "acompletion_with_retries", "responses_with_retries")
-            + ("aresponses_with_retries",)
+            for name in _WITH_RETRIES
         ),
     )
 

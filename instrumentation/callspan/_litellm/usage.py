@@ -7,18 +7,19 @@ from callspan import semconv
 from callspan._invocation import Attributes
 from callspan._litellm.untyped import fields_of, read
 
+_INPUT: Final = ("prompt_tokens", "input_tokens", "promptTokenCount", "prompt_token_count")
+_OUTPUT: Final = ("completion_tokens", "output_tokens", "candidatesTokenCount", "candidates_token_count")
+
 # Attribute -> where it may stand, by part of the usage object and name. The first count is it, unless it is 0 and another
 # is not: LiteLLM puts both of OpenAI's shapes on an image's usage, one of them empty.
 _COUNTS: Final = (
     (
         semconv.GEN_AI_USAGE_INPUT_TOKENS,
-        (("usage", "prompt_tokens"), ("usage", "input_tokens"), ("usage", "promptTokenCount"))
-        + (("usage", "prompt_token_count"),),
+        tuple(("usage", name) for name in _INPUT),
     ),
     (
         semconv.GEN_AI_USAGE_OUTPUT_TOKENS,
-        (("usage", "completion_tokens"), ("usage", "output_tokens"), ("usage", "candidatesTokenCount"))
-        + (("usage", "candidates_token_count"),),
+        tuple(("usage", name) for name in _OUTPUT),
     ),
     (
         semconv.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS,
@@ -64,7 +65,9 @@ def _make_total(attributes: Attributes, fields: Mapping[str, Any]) -> None:
 
     Google counts those of reasoning apart.
     """
-    if "prompt_tokens" not in fields and ("cache_read_input_tokens" in fields or "cache_creation_input_tokens" in fields):
+    if "prompt_tokens" not in fields and (
+        "cache_read_input_tokens" in fields or "cache_creation_input_tokens" in fields
+    ):
         cached = (
             attributes.get(semconv.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS, 0),
             attributes.get(semconv.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS, 0),

@@ -37,6 +37,11 @@ class Joined:
             self._on.pop().uninstrument()
 
 
+def anything_installed() -> bool:
+    """Whether there is one to switch on."""
+    return any(_installed())
+
+
 def _installed() -> Iterator[EntryPoint]:
     disabled = {name.strip() for name in os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")}
     if "*" in disabled:

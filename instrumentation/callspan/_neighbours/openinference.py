@@ -7,7 +7,7 @@ below any wrapper of an attribute, whoever came first.
 
 import contextlib
 import importlib.util
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
@@ -48,7 +48,7 @@ def _fixed(wrapper: Any) -> Callable[[Callable[..., Any]], Any]:
 
 
 @contextlib.contextmanager
-def _window() -> Iterator[None]:
+def _window() -> Generator[None]:
     """The sign is up, inside a call of ours; the context without it goes along."""
     if current_invocation() is None:
         yield
@@ -63,7 +63,7 @@ def _window() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _outside() -> Iterator[None]:
+def _outside() -> Generator[None]:
     """The context as it was before the window."""
     outside = otel_context.get_value(_OUTSIDE)
     if not isinstance(outside, Context):

@@ -58,4 +58,7 @@ def _callbacks() -> Iterator[tuple[str, str]]:
             name = getattr(registered, "callback_name", None) if kind and kind.__name__ == "OpenTelemetry" else None
             name = name or ("otel" if kind and kind.__name__.startswith("OpenTelemetry") else None)
         if name is not None:
-            yield f"LiteLLM's own callback {name!r}", f"take {name!r} out of litellm.callbacks and litellm.success_callback"
+            yield (
+                f"LiteLLM's own callback {name!r}",
+                f"take {name!r} out of litellm.callbacks and litellm.success_callback",
+            )

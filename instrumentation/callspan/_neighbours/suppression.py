@@ -52,8 +52,7 @@ def inside_another() -> bool:
 @functools.cache
 def _signs() -> Mapping[str, type[Any]]:
     """Types whose values the owners accept, and by which ours are told from others'."""
-    from opentelemetry.util.genai import invocation  # noqa: PLC0415  # it is imported, or we would not be here
-
+    invocation = sys.modules[_UTIL_GENAI]
     signs: dict[str, type[Any]] = {}
     for key, name in ((_INFERENCE, "InferenceData"), (_EMBEDDINGS, "EmbeddingData")):
         kind: Any = getattr(invocation, name, None)
