@@ -84,8 +84,8 @@ def remove_callback(name: str) -> None:
 def watch(started: Callable[[Any], object] | None, ended: Callable[[Any], object] | None) -> None:
     """Have functions told of each span, whoever makes it, as it starts and as it has ended; ``None`` ends that.
 
-    Spans of the providers that :func:`ensure_delivery` is called for, wherever they are delivered to. What is told of an
-    ended span comes before the span is stored.
+    Spans of the providers that :func:`ensure_delivery` is called for, wherever they are delivered to. What is told of
+    an ended span comes before the span is stored.
     """
     with _lock:
         watcher.started, watcher.ended = started, ended

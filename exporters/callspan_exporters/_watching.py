@@ -35,7 +35,7 @@ watcher = Watcher()
 
 
 def watch_provider(provider: Any) -> None:
-    """See to it that the watcher is shown a provider's spans. Harmless when repeated, and where it takes no processors."""
+    """See to it that the watcher is shown a provider's spans. Harmless when repeated, and where none can be shown."""
     if getattr(provider, _MARK, False) or not callable(getattr(provider, "add_span_processor", None)):
         return
     setattr(provider, _MARK, True)

@@ -1,7 +1,7 @@
 """The conventions' completion hook, which takes content elsewhere: upstream's uploader, or anybody's.
 
-Source: "Uploading content to external storage" of the GenAI conventions, and opentelemetry-util-genai, whose entry-point
-group and types these are.
+Source: "Uploading content to external storage" of the GenAI conventions, and opentelemetry-util-genai, whose
+entry-point group and types these are.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Whether message content is recorded, and where: only what the user asked for, and nothing larger or franker than that."""
+"""Whether message content is recorded, and where: only what the user asked for, cleaned and bounded."""
 
 import logging
 import os
@@ -64,7 +64,7 @@ class ContentCapture:
 
     @classmethod
     def from_environment(cls, redact: Redact | None = None) -> Self:
-        """Read the conventions' variable and our own. What one says wrongly is said once, and records no more than asked.
+        """Read the conventions' variable and our own. What one says wrongly is said, and never records more.
 
         Args:
             redact: the user's function, if there is one.

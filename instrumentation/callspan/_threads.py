@@ -1,7 +1,7 @@
 """The OpenTelemetry context goes along to a pool's threads: ``run_in_executor``, and LiteLLM's batches.
 
-``asyncio.to_thread`` takes it along and ``run_in_executor`` does not, nor does any pool by itself. It is taken along for
-each task; a thread's own start is left alone, since a thread may outlive by far what it was started in.
+``asyncio.to_thread`` takes it along and ``run_in_executor`` does not, nor does any pool by itself. It is taken along
+for each task; a thread's own start is left alone, since a thread may outlive by far what it was started in.
 """
 
 from collections.abc import Callable, Mapping

@@ -68,22 +68,7 @@ class _Handler(Handler):
                 upstream.gone(request)
 
     def _obey(self, behaviour: Behaviour, request: Request) -> None:
-        other = openai_others.answer_of(request.path)
-        if request.path == "/v1/audio/speech" and isinstance(behaviour, Answer):
-            self.reply(200, openai_others.AUDIO, {"Content-Type": "audio/mpeg", **self._ids()})
-            return
-        if other is not None and isinstance(behaviour, Answer) and not request.body.get("stream"):
-            self.pause(behaviour.delay)
-            self._reply(200, other(request.path, request.body, behaviour), behaviour.headers)
-            return
-        if request.path.startswith("/v1/responses/") and isinstance(behaviour, Answer):
-            self._reply(200, openai_responses.response(request.number, {"model": "gpt-4o-mini"}, Answer()), {})
-            return
-        known = (
-            request.path in WHOLE or request.path in STREAMED or other is not None or not isinstance(behaviour, Answer)
-        )
-        if not known:
-            self._fail(Fail(404, f"Invalid URL (POST {request.path})", "invalid_request_error"))
+        if isinstance(behaviour, Answer) and self._answer_otherwise(request, behaviour):
             return
         streamed = bool(request.body.get("stream")) and request.path in STREAMED
         match behaviour:
@@ -111,6 +96,21 @@ class _Handler(Handler):
                 self.write_chunk(b"")
             case StreamError():
                 self._fail(behaviour.error)
+
+    def _answer_otherwise(self, request: Request, answer: Answer) -> bool:
+        """Answers at the other endpoints; says whether it did."""
+        make = openai_others.answer_of(request.path)
+        if request.path == "/v1/audio/speech":
+            self.reply(200, openai_others.AUDIO, {"Content-Type": "audio/mpeg", **self._ids()})
+        elif make is not None and not request.body.get("stream"):
+            self._reply(200, make(request.path, request.body, answer), answer.headers)
+        elif request.path.startswith("/v1/responses/"):
+            self._reply(200, openai_responses.response(request.number, {"model": "gpt-4o-mini"}, Answer()), {})
+        elif request.path not in WHOLE and request.path not in STREAMED:
+            self._fail(Fail(404, f"Invalid URL (POST {request.path})", "invalid_request_error"))
+        else:
+            return False
+        return True
 
     def _stream(self, request: Request, answer: Answer, only: int | None = None) -> None:
         """Streams the answer; with `only`, stops after so many of its pieces and leaves the body open."""

@@ -1,4 +1,4 @@
-"""What OpenAI's other endpoints answer with, and those of Anthropic and Cohere: images, audio, rerank, files and so on."""
+"""What OpenAI's other endpoints answer with, and Anthropic's and Cohere's: images, audio, rerank, files and so on."""
 
 import base64
 import json

@@ -75,3 +75,25 @@ def test_each_call_has_one_llm_span_and_its_http_spans(name: str, order: str, up
     theirs = {span[0] for span in alone} - {"opentelemetry.instrumentation.httpx"}
     assert len(theirs) == 1, "without a call of ours, theirs is recorded"
     assert theirs <= {span[0] for span in callback}, "what is called back is no part of the call"
+
+
+RIVALS = """
+    import sys
+    import callspan, litellm
+    from instrumentation import calls
+    callspan.instrument()
+    if sys.argv[1] == "callback":
+        litellm.callbacks = ["otel"]
+    for _ in range(2):
+        litellm.completion(**calls.CHAT)
+"""
+
+
+def test_litellms_own_otel_callback_is_warned_of_once(upstream: OpenAIUpstream) -> None:
+    """Two spans a call: one line says so, and which to switch off."""
+    env = {"OPENAI_BASE_URL": upstream.base_url, "OPENAI_API_BASE": upstream.base_url, "CALLSPAN_DESTINATIONS": "none"}
+    env |= {"OTEL_TRACES_EXPORTER": "none", "PYTHONPATH": str(Path(__file__).parents[1])}
+    said = run_python(RIVALS, env=env, arguments=["callback"]).stderr
+    assert said.count("each is recorded twice") == 1
+    assert "take 'otel' out of litellm.callbacks" in said
+    assert "recorded twice" not in run_python(RIVALS, env=env, arguments=["none"]).stderr

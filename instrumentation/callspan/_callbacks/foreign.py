@@ -21,7 +21,7 @@ from callspan._tracer import tracer_in_force
 _CONTAINERS: Final = frozenset(
     {"invoke_agent", "create_agent", "invoke_workflow", "execute_tool", "plan", "search_memory", "update_memory"}
 )
-"""Operations that are no LLM call themselves: they contain some, or run tools. Told to those who are told of Routers'."""
+"""Operations that are no LLM call themselves: they contain some, or run tools. As a Router's call to callbacks."""
 
 _MOST: Final = 10_000
 """Spans that are remembered until they end."""

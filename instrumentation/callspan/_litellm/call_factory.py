@@ -1,7 +1,7 @@
 """Which call of LiteLLM's functions is a call, an attempt of one, or a part of one that has its span already."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import SpanKind
@@ -15,6 +15,7 @@ from callspan._litellm.call import Call, Recording, metadata_of
 from callspan._litellm.operations import Operation, part_of_another, retrying
 from callspan._litellm.request import request_attributes, span_name
 from callspan._litellm.untyped import read
+from callspan._neighbours import rivals
 from callspan._neighbours.suppression import inside_another
 
 
@@ -28,6 +29,7 @@ class CallFactory:
     def __init__(self, recording: Recording) -> None:
         self.tracers = recording.tracers
         self._recording = recording
+        self._has_looked = False
 
     @guarded
     def start(self, operation: Operation, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
@@ -48,19 +50,18 @@ class CallFactory:
         arguments = operation.arguments(args, kwargs)
         if parent is not None and not _is_separate(parent, operation, arguments):
             return None
-        if operation.may_retry and (parent is None or parent.takes_calls) and _is_to_retry(arguments):
-            operation = retrying(operation)
-        if parent is None and inside_another():
-            operation = part_of_another(operation)
-        attributes = ambient_attributes()
-        metadata = metadata_of(arguments)
-        if metadata or "user" in arguments or "tags" in arguments or "litellm_session_id" in arguments:
-            attributes |= call_attributes(arguments, metadata)
-        attributes |= request_attributes(operation, arguments)
+        if not self._has_looked:
+            self._has_looked = True
+            rivals.warn_of_rivals()
+        operation = _in_context(operation, parent, arguments)
+        attributes = _attributes(operation, arguments)
         if parent is not None:
             parent.calls += 1
             if parent.takes_attempts and not operation.takes_attempts:
                 _count_attempt(parent, attributes, arguments)
+        return Call(self._invocation(operation, attributes, arguments), operation, arguments, self._recording)
+
+    def _invocation(self, operation: Operation, attributes: Attributes, arguments: Mapping[str, Any]) -> Invocation:
         invocation = Invocation(
             self.tracers.tracer(),
             span_name(operation, attributes),
@@ -74,7 +75,26 @@ class CallFactory:
         invocation.retries_itself = operation.retries_itself
         if operation.bare:
             invocation.subject = arguments.get("litellm_logging_obj")
-        return Call(invocation, operation, arguments, self._recording)
+        return invocation
+
+
+def _in_context(operation: Operation, parent: Invocation | None, arguments: Mapping[str, Any]) -> Operation:
+    """The operation as it is called: with retries of LiteLLM's, or as part of another library's LLM call."""
+    if operation.may_retry and (parent is None or parent.takes_calls) and _is_to_retry(arguments):
+        operation = retrying(operation)
+    return part_of_another(operation) if parent is None and inside_another() else operation
+
+
+def _attributes(operation: Operation, arguments: Mapping[str, Any]) -> Attributes:
+    attributes = ambient_attributes()
+    metadata = metadata_of(arguments)
+    if metadata or not _SAID_BY.isdisjoint(arguments):
+        attributes |= call_attributes(arguments, metadata)
+    return attributes | request_attributes(operation, arguments)
+
+
+_SAID_BY: Final = frozenset({"user", "tags", "litellm_session_id"})
+"""Arguments by which LiteLLM is told who makes a call."""
 
 
 def _is_separate(parent: Invocation, operation: Operation, arguments: Mapping[str, Any]) -> bool:

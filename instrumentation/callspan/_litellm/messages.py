@@ -132,23 +132,38 @@ def _part(item: Any) -> Part:
     kind = read(item, "type")
     if kind in {"text", "input_text", "output_text"}:
         return {"type": "text", "content": read(item, "text")}
-    if kind in {"image_url", "input_image"}:
-        image = read(item, "image_url")
-        return uri("image", read(image, "url") if not isinstance(image, str) else image)
-    if kind == "input_audio":
-        sound = read(item, "input_audio")
-        return blob("audio", f"audio/{read(sound, 'format')}", read(sound, "data"))
-    if kind in {"file", "input_file"}:
-        return _file(read(item, "file") or item)
     if kind == "refusal":
         return {"type": "refusal", "content": read(item, "refusal")}
+    if kind in _MEDIA:
+        return _MEDIA[kind](item)
     return {key: value for key, value in plain(item).items() if value is not None}
 
 
-def _file(file: Any) -> Part:
+def _image(item: Any) -> Part:
+    image = read(item, "image_url")
+    return uri("image", read(image, "url") if not isinstance(image, str) else image)
+
+
+def _recording(item: Any) -> Part:
+    sound = read(item, "input_audio")
+    return blob("audio", f"audio/{read(sound, 'format')}", read(sound, "data"))
+
+
+def _file(item: Any) -> Part:
+    file = read(item, "file") or item
     if read(file, "file_id"):
         return {"type": "file", "modality": "document", "file_id": read(file, "file_id")}
     return uri("document", read(file, "file_data") or read(file, "file_url"))
+
+
+_MEDIA: Final = {
+    "image_url": _image,
+    "input_image": _image,
+    "input_audio": _recording,
+    "file": _file,
+    "input_file": _file,
+}
+"""Type of a part -> what makes the conventions' part of it."""
 
 
 def blob(modality: str, mime_type: str, data: Any) -> Part:

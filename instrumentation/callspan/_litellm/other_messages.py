@@ -1,4 +1,4 @@
-"""Requests and responses that have not OpenAI's shape, in the conventions' message schema: Anthropic's, Google's and media."""
+"""Anthropic's and Google's requests and responses, and those of media, in the conventions' message schema."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final

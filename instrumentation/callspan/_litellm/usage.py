@@ -10,8 +10,8 @@ from callspan._litellm.untyped import fields_of, read
 _INPUT: Final = ("prompt_tokens", "input_tokens", "promptTokenCount", "prompt_token_count")
 _OUTPUT: Final = ("completion_tokens", "output_tokens", "candidatesTokenCount", "candidates_token_count")
 
-# Attribute -> where it may stand, by part of the usage object and name. The first count is it, unless it is 0 and another
-# is not: LiteLLM puts both of OpenAI's shapes on an image's usage, one of them empty.
+# Attribute -> where it may stand, by part of the usage object and name. The first count is it, unless it is 0 and
+# another is not: LiteLLM puts both of OpenAI's shapes on an image's usage, one of them empty.
 _COUNTS: Final = (
     (
         semconv.GEN_AI_USAGE_INPUT_TOKENS,

@@ -99,9 +99,9 @@ def wrap_planned(factory: CallFactory, *, asynchronous: bool) -> Wrapper:
     of_endpoint = functools.cache(_planned_operation)
 
     def wrap(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
-        plan, given = args[:2] if len(args) > 1 else (None, {})
+        plan = args[0] if len(args) > 1 else None
         endpoint = getattr(plan, "endpoint", None)
-        call = factory.start(of_endpoint(endpoint), (), given) if isinstance(endpoint, str) else None
+        call = factory.start(of_endpoint(endpoint), (), args[-1]) if isinstance(endpoint, str) else None
         return make_call(call, wrapped, args, kwargs)
 
     make_call = _await_call if asynchronous else _make_call

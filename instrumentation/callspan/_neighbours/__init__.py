@@ -1,1 +1,1 @@
-"""Other libraries' instrumentations: those below us are kept from counting what we count, those beside us are joined."""
+"""Other libraries' instrumentations: those below us do not count what we count, those beside us are joined."""

@@ -20,7 +20,7 @@ class Joined:
         self._on: list[Any] = []
 
     def switch_on(self, provider: TracerProvider | None) -> None:
-        """Switch on whatever is installed, not disabled, and not on yet. One that fails is reported; the others go on."""
+        """Switch on whatever is installed, not disabled, and not on yet. One that fails is reported."""
         for entry_point in _installed():
             try:
                 instrumentor = entry_point.load()()

@@ -1,4 +1,4 @@
-"""Instrumentations that record the same calls as we do: two spans a call, and tokens counted twice, which is said once."""
+"""Instrumentations that record the same calls as we do: two spans a call, tokens counted twice. It is said once."""
 
 import logging
 import sys
@@ -36,8 +36,8 @@ def _instrumentations() -> Iterator[tuple[str, str]]:
         kind = _loaded(entry_point)
         if kind is not None and kind().is_instrumented_by_opentelemetry:
             distribution = entry_point.dist.name if entry_point.dist is not None else entry_point.module
-            how = f"set OTEL_PYTHON_DISABLED_INSTRUMENTATIONS={_ENTRY_POINT}, or do not call {entry_point.attr}().instrument()"
-            yield distribution, how
+            switch = f"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS={_ENTRY_POINT}"
+            yield distribution, f"set {switch}, or do not call {entry_point.attr}().instrument()"
     if "openlit" in sys.modules:
         yield "openlit", 'call openlit.init(disabled_instrumentors=["litellm"])'
 
