@@ -11,6 +11,7 @@ from callspan._litellm.call import Call
 from callspan._litellm.call_factory import CallFactory
 from callspan._litellm.decorated import public_name
 from callspan._litellm.operations import Operation, describe_operation, kind_of
+from callspan._litellm.untyped import as_mapping
 
 Args = tuple[Any, ...]
 Kwargs = Mapping[str, Any]
@@ -99,9 +100,9 @@ def wrap_planned(factory: CallFactory, *, asynchronous: bool) -> Wrapper:
     of_endpoint = functools.cache(_planned_operation)
 
     def wrap(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
-        plan = args[0] if len(args) > 1 else None
+        plan, given, *_ = [*args, None, None]
         endpoint = getattr(plan, "endpoint", None)
-        call = factory.start(of_endpoint(endpoint), (), args[-1]) if isinstance(endpoint, str) else None
+        call = factory.start(of_endpoint(endpoint), (), as_mapping(given) or {}) if isinstance(endpoint, str) else None
         return make_call(call, wrapped, args, kwargs)
 
     make_call = _await_call if asynchronous else _make_call
