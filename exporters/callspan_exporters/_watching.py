@@ -30,6 +30,10 @@ class Watcher(SpanProcessor):
         if self.ended is not None:
             self.ended(span)
 
+    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002  # the SDK's signature
+        """Nothing is pending. (That of older SDKs says nothing, which is taken for a failure.)"""
+        return True
+
 
 watcher = Watcher()
 

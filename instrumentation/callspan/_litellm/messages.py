@@ -6,7 +6,7 @@ own Python packages, because nested attribute values need an SDK newer than the 
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from callspan import semconv
@@ -129,7 +129,7 @@ def _parts(content: Any) -> list[Part]:
 def _part(item: Any) -> Part:
     if not isinstance(item, Mapping) and not hasattr(item, "type"):
         return {"type": "text", "content": item if isinstance(item, str) else json.dumps(plain(item), default=str)}
-    kind = read(item, "type")
+    kind = str(read(item, "type"))
     if kind in {"text", "input_text", "output_text"}:
         return {"type": "text", "content": read(item, "text")}
     if kind == "refusal":
@@ -256,10 +256,9 @@ def _output_items(response: object) -> list[Message]:
 
 
 def _tool_definitions(arguments: Mapping[str, Any]) -> list[Any]:
-    definitions: Iterable[Any] = arguments.get("tools") or ()
     return [
         {"type": read(tool, "type"), **plain(read(tool, "function"))}
         if isinstance(read(tool, "function"), Mapping)
         else plain(tool)
-        for tool in definitions
+        for tool in as_items(arguments.get("tools"))
     ]

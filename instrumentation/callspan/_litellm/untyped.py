@@ -24,12 +24,18 @@ def fields_of(value: Any) -> Mapping[str, Any]:
 
 
 def read(value: Any, name: str) -> Any:
-    """A field or property of one of LiteLLM's objects: objects, mappings and missing parts alike."""
+    """A field or property of one of LiteLLM's objects: objects, mappings and missing parts alike.
+
+    A property that raises is missing: the rest of the response is still known.
+    """
     if value is None:
         return None
     kind = cast("type[Any]", type(value))
     found = None if _is_model(kind) else as_mapping(value)
-    return getattr(value, name, None) if found is None else found.get(name)
+    try:
+        return getattr(value, name, None) if found is None else found.get(name)
+    except Exception:  # noqa: BLE001  # the object's own code
+        return None
 
 
 @functools.cache
