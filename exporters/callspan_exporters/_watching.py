@@ -31,7 +31,7 @@ class Watcher(SpanProcessor):
             self.ended(span)
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002  # the SDK's signature
-        """Nothing is pending. (That of older SDKs says nothing, which is taken for a failure.)"""
+        """Say that nothing is pending: older SDKs' own says nothing, which is taken for a failure."""
         return True
 
 
