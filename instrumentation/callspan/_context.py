@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from opentelemetry import baggage
 from opentelemetry import context as otel_context
+from opentelemetry.context import Context
 from opentelemetry.util.types import AttributeValue
 
 from callspan import semconv
@@ -99,9 +100,14 @@ def _said(
     return said
 
 
-def ambient_attributes() -> Attributes:
-    """What holds for a span that starts now: baggage, and what :func:`context` was told."""
-    carried = baggage.get_all()
+def ambient_attributes(inbound: Context | None = None) -> Attributes:
+    """What holds for a span that starts now: baggage, and what :func:`context` was told.
+
+    Args:
+        inbound: the current context with what the request that is being served carries, where nobody else has put that
+            in force.
+    """
+    carried = baggage.get_all(inbound)
     said: Any = otel_context.get_value(_KEY)
     if not carried:
         return dict(said) if said else {}

@@ -3,11 +3,12 @@
 import os
 import time
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final, Protocol
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
+from opentelemetry.propagate import extract
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
@@ -64,7 +65,7 @@ class Invocation:
         finished: whether the span has been ended.
         group: the model group that the newest attempt was for.
         late_attributes: attributes learnt while the call runs, written with the others when it ends.
-        private: credentials the call was made with, to be kept out of error messages.
+        private: credentials the call and its attempts were made with, to be kept out of error messages.
         started: ``time.perf_counter()`` at the start, in seconds.
         started_ns: the start in nanoseconds since the epoch.
         subject: the instrumented library's own object for the call, once it is known.
@@ -72,6 +73,7 @@ class Invocation:
 
     __slots__ = (
         "__weakref__",
+        "_carrier",
         "_pending_end",
         "_process",
         "attempts",
@@ -105,7 +107,21 @@ class Invocation:
         takes_attempts: bool = False,
         takes_calls: bool = False,
         is_outline: bool = False,
+        carrier: Mapping[str, str] | None = None,
     ) -> None:
+        """Start the span.
+
+        Args:
+            tracer: starts it.
+            name: its name.
+            attributes: what is known at the start.
+            kind: its kind.
+            takes_attempts: see the attribute, as for the next two.
+            takes_calls: see above.
+            is_outline: see above.
+            carrier: headers of a request being served, by which the caller's trace goes on in the span.
+        """
+        self._carrier = carrier
         self.is_outline = is_outline
         self.takes_attempts = takes_attempts
         self.takes_calls = takes_calls
@@ -124,7 +140,8 @@ class Invocation:
         self.finished = False
         self.started = time.perf_counter()
         self.started_ns = time.time_ns()
-        self.span: Span = tracer.start_span(name, kind=kind, attributes=attributes, start_time=self.started_ns)
+        context = extract(carrier) if carrier else None
+        self.span: Span = tracer.start_span(name, context, kind=kind, attributes=attributes, start_time=self.started_ns)
         self._process = _process
         # list.pop() is atomic: of all threads that try to end the invocation exactly one succeeds, without a lock,
         # which a finalizer run by the garbage collector could find held by its own thread.
@@ -145,7 +162,8 @@ class Invocation:
         previous = otel_context.get_current()
         # Made anew each time: kept here it would refer back to the invocation, and every call leave garbage behind
         # that only the cycle collector finds.
-        inside = otel_context.set_value(_CONTEXT_KEY, self, set_span_in_context(self.span, previous))
+        base = extract(self._carrier, previous) if self._carrier else previous  # its baggage
+        inside = otel_context.set_value(_CONTEXT_KEY, self, set_span_in_context(self.span, base))
         if not self.is_outline:
             inside = suppressing(inside)
         otel_context.attach(inside)

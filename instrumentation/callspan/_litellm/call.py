@@ -22,7 +22,7 @@ from callspan._invocation import Attributes, Invocation, outcome_of
 from callspan._litellm.event_streams import Reader, reader_of
 from callspan._litellm.messages import Content, as_json, input_content, output_content
 from callspan._litellm.operations import Operation
-from callspan._litellm.request import private_values
+from callspan._litellm.request import credentials, prompt_texts
 from callspan._litellm.response import outline_attributes, response_attributes
 from callspan._litellm.stream_results import StreamResult, reckoned_cost, stream_attributes, stream_result
 from callspan._litellm.untyped import as_mapping, read
@@ -313,8 +313,9 @@ class Call:
         if type(error).__name__ == "MidStreamFallbackError" and isinstance(original, BaseException):
             error = original
         try:
-            private = private_values(self._arguments, content=self._capture.wanted) | self.invocation.private
-            failure = describe_exception(error, private)
+            self.invocation.private |= credentials(self._arguments)
+            prompt: set[str] = set() if self._capture.wanted else prompt_texts(self._arguments)
+            failure = describe_exception(error, self.invocation.private | prompt)
             clean = self._capture.clean_message
             stacktrace = failure.stacktrace
             return replace(

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from opentelemetry.trace import SpanKind
+from opentelemetry.propagate import extract
+from opentelemetry.trace import SpanKind, get_current_span
 
 from callspan import semconv
 from callspan._context import ambient_attributes, call_attributes
@@ -14,7 +15,7 @@ from callspan._invocation import Attributes, Invocation, current_invocation
 from callspan._litellm.call import Call, Recording, metadata_of
 from callspan._litellm.operations import Operation, part_of_another, retrying
 from callspan._litellm.request import request_attributes, span_name
-from callspan._litellm.untyped import read
+from callspan._litellm.untyped import as_mapping, read
 from callspan._neighbours import rivals
 from callspan._neighbours.suppression import inside_another
 
@@ -54,14 +55,25 @@ class CallFactory:
             self._has_looked = True
             rivals.warn_of_rivals()
         operation = _in_context(operation, parent, arguments)
-        attributes = _attributes(operation, arguments)
+        carrier = None if parent is not None else _carrier(arguments)
+        attributes = _attributes(operation, arguments, carrier)
         if parent is not None:
             parent.calls += 1
             if parent.takes_attempts and not operation.takes_attempts:
                 _count_attempt(parent, attributes, arguments)
-        return Call(self._invocation(operation, attributes, arguments), operation, arguments, self._recording)
+        invocation = self._invocation(operation, attributes, arguments, carrier)
+        if parent is not None:
+            # What an attempt fails with, the call it is made for fails with.
+            invocation.private = parent.private
+        return Call(invocation, operation, arguments, self._recording)
 
-    def _invocation(self, operation: Operation, attributes: Attributes, arguments: Mapping[str, Any]) -> Invocation:
+    def _invocation(
+        self,
+        operation: Operation,
+        attributes: Attributes,
+        arguments: Mapping[str, Any],
+        carrier: Mapping[str, str] | None,
+    ) -> Invocation:
         invocation = Invocation(
             self.tracers.tracer(),
             span_name(operation, attributes),
@@ -70,6 +82,7 @@ class CallFactory:
             takes_attempts=operation.takes_attempts,
             takes_calls=operation.takes_calls,
             is_outline=operation.is_outline,
+            carrier=carrier,
         )
         invocation.model = arguments.get("model")
         invocation.retries_itself = operation.retries_itself
@@ -85,8 +98,17 @@ def _in_context(operation: Operation, parent: Invocation | None, arguments: Mapp
     return part_of_another(operation) if parent is None and inside_another() else operation
 
 
-def _attributes(operation: Operation, arguments: Mapping[str, Any]) -> Attributes:
-    attributes = ambient_attributes()
+def _carrier(arguments: Mapping[str, Any]) -> Mapping[str, str] | None:
+    """Headers of the request that LiteLLM's proxy makes a call for, where nothing else continues its caller's trace."""
+    request = arguments.get("proxy_server_request")
+    if request is None or get_current_span().get_span_context().is_valid:
+        return None
+    headers = as_mapping(read(request, "headers")) or {}
+    return {name: value for name, value in headers.items() if isinstance(value, str)}
+
+
+def _attributes(operation: Operation, arguments: Mapping[str, Any], carrier: Mapping[str, str] | None) -> Attributes:
+    attributes = ambient_attributes(extract(carrier) if carrier else None)
     metadata = metadata_of(arguments)
     if metadata or not _SAID_BY.isdisjoint(arguments):
         attributes |= call_attributes(arguments, metadata)

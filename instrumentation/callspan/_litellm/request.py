@@ -199,22 +199,22 @@ def server_attributes(base: str) -> Mapping[str, str | int]:
     }
 
 
-def private_values(arguments: Mapping[str, Any], *, content: bool) -> set[str]:
-    """Values of a request that must not show up in an error message.
-
-    Args:
-        arguments: the request.
-        content: whether message content may be recorded; if not, every text of the prompt is private too.
-    """
+def credentials(arguments: Mapping[str, Any]) -> set[str]:
+    """Values of a request that are keys or may hold some: they must not show up in an error message."""
     values: set[str] = set()
     for name, value in arguments.items():
         if isinstance(value, str) and ("key" in name or "token" in name or "secret" in name or "password" in name):
             values.add(value)
         elif name in {"headers", "extra_headers", "default_headers"}:
             values.update(text for text in (as_mapping(value) or {}).values() if isinstance(text, str))
-    if not content:
-        for name in ("messages", "input", "prompt", "instructions"):
-            _collect_texts(arguments.get(name), values)
+    return values
+
+
+def prompt_texts(arguments: Mapping[str, Any]) -> set[str]:
+    """Every text of a request's content, which must not show up in an error message where none is to be recorded."""
+    values: set[str] = set()
+    for name in ("messages", "input", "prompt", "instructions"):
+        _collect_texts(arguments.get(name), values)
     return values
 
 
