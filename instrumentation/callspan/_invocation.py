@@ -65,6 +65,8 @@ class Invocation:
         finished: whether the span has been ended.
         group: the model group that the newest attempt was for.
         late_attributes: attributes learnt while the call runs, written with the others when it ends.
+        parent: the invocation that it is an attempt of, or a call inside.
+        failure: how the call is known to have failed, where LiteLLM does not raise.
         private: credentials the call and its attempts were made with, to be kept out of error messages.
         started: ``time.perf_counter()`` at the start, in seconds.
         started_ns: the start in nanoseconds since the epoch.
@@ -81,11 +83,13 @@ class Invocation:
         "awaited",
         "calls",
         "ended_ns",
+        "failure",
         "finished",
         "group",
         "is_outline",
         "late_attributes",
         "model",
+        "parent",
         "private",
         "provider_requests",
         "retries_itself",
@@ -107,6 +111,7 @@ class Invocation:
         takes_attempts: bool = False,
         takes_calls: bool = False,
         is_outline: bool = False,
+        parent: "Invocation | None" = None,
         carrier: Mapping[str, str] | None = None,
     ) -> None:
         """Start the span.
@@ -119,9 +124,12 @@ class Invocation:
             takes_attempts: see the attribute, as for the next two.
             takes_calls: see above.
             is_outline: see above.
+            parent: see above.
             carrier: headers of a request being served, by which the caller's trace goes on in the span.
         """
         self._carrier = carrier
+        self.parent = parent
+        self.failure: Failure | None = None
         self.is_outline = is_outline
         self.takes_attempts = takes_attempts
         self.takes_calls = takes_calls
@@ -132,7 +140,8 @@ class Invocation:
         self.model: object = None
         self.group: object = None
         self.late_attributes: Attributes = {}
-        self.private: set[str] = set()
+        # What an attempt fails with, the call it is made for fails with.
+        self.private: set[str] = set() if parent is None else parent.private
         self.subject: object = None
         self.attributes = attributes
         self.awaited: deque[Awaited] = deque()

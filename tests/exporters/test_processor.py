@@ -160,6 +160,7 @@ def test_public_names() -> None:
         "remove_callback",
         "spend_exit_budget",
         "stop_watching",
+        "watch",
     ]
     for name in callspan_exporters.__all__:
         assert getattr(callspan_exporters, name).__doc__

@@ -123,7 +123,8 @@ class Call:
             return observe_stream(
                 result, self, carries_context=self._operation.takes_attempts or self._operation.takes_calls
             )
-        self._end(semconv.OUTCOME_SUCCESS, response=result)
+        failure = self.invocation.failure
+        self._end(semconv.OUTCOME_SUCCESS if failure is None else semconv.OUTCOME_FAILURE, failure, result)
         return result
 
     def raised(self, error: BaseException) -> None:

@@ -61,19 +61,6 @@ class CallFactory:
             parent.calls += 1
             if parent.takes_attempts and not operation.takes_attempts:
                 _count_attempt(parent, attributes, arguments)
-        invocation = self._invocation(operation, attributes, arguments, carrier)
-        if parent is not None:
-            # What an attempt fails with, the call it is made for fails with.
-            invocation.private = parent.private
-        return Call(invocation, operation, arguments, self._recording)
-
-    def _invocation(
-        self,
-        operation: Operation,
-        attributes: Attributes,
-        arguments: Mapping[str, Any],
-        carrier: Mapping[str, str] | None,
-    ) -> Invocation:
         invocation = Invocation(
             self.tracers.tracer(),
             span_name(operation, attributes),
@@ -82,13 +69,14 @@ class CallFactory:
             takes_attempts=operation.takes_attempts,
             takes_calls=operation.takes_calls,
             is_outline=operation.is_outline,
+            parent=parent,
             carrier=carrier,
         )
         invocation.model = arguments.get("model")
         invocation.retries_itself = operation.retries_itself
         if operation.bare:
             invocation.subject = arguments.get("litellm_logging_obj")
-        return invocation
+        return Call(invocation, operation, arguments, self._recording)
 
 
 def _in_context(operation: Operation, parent: Invocation | None, arguments: Mapping[str, Any]) -> Operation:

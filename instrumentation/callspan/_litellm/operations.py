@@ -90,7 +90,8 @@ class Operation:
     @property
     def is_outline(self) -> bool:
         """Whether others carry what the conventions ask for: a backend that counts LLM spans must find each once."""
-        return self.takes_attempts or self.inside_another or (self.takes_calls and self.kind.known)
+        is_batch = self.takes_calls and self.kind.known and self.kind.api != "realtime"
+        return self.takes_attempts or self.inside_another or is_batch
 
     def arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         """All arguments of a call by name."""
@@ -153,4 +154,6 @@ def describe_operation(
     if parameters == ("self",):  # LiteLLM 1.110 takes `*args`
         parameters += _ROUTER_PARAMETERS.get(kind.api, ())
     may_retry = owner == "litellm" and not takes_attempts and name.removeprefix("a") in RETRYING
-    return Operation(entry_point, kind, parameters, takes_attempts, takes_calls or not kind.known, may_retry=may_retry)
+    # In a session others may make calls of their own: guardrails, and LiteLLM where the provider has no sessions.
+    takes_calls = takes_calls or not kind.known or kind.api == "realtime"
+    return Operation(entry_point, kind, parameters, takes_attempts, takes_calls, may_retry=may_retry)

@@ -7,7 +7,7 @@ from types import FunctionType
 from typing import Any, Final
 
 from callspan._in_place import Wrapper
-from callspan._litellm import decorated, lifecycle, stream_results, worker
+from callspan._litellm import decorated, lifecycle, realtime, stream_results, worker
 from callspan._litellm.call_factory import CallFactory
 from callspan._litellm.loggers import LoggerDelivery
 from callspan._litellm.operations import Operation, describe_operation, kind_of, retrying
@@ -93,6 +93,7 @@ def litellm_seams(factory: CallFactory, delivery: LoggerDelivery = "background")
         *_call_seams(factory),
         *_router_seams(factory),
         *_lifecycle_seams(),
+        *_realtime_seams(),
         *_callback_seams(placing),
         *worker.seams(placing),
     )
@@ -209,6 +210,18 @@ def _lifecycle_seams() -> tuple[Seam, ...]:
         Seam(utils, "async_pre_call_deployment_hook", async_callbacks),
         Seam(utils, "async_post_call_success_deployment_hook", async_callbacks),
         Seam(utils, "async_post_call_failure_deployment_hook", async_callbacks, optional=True),
+    )
+
+
+def _realtime_seams() -> tuple[Seam, ...]:
+    """What LiteLLM's relays are told in a realtime session, by the provider and when it is over."""
+    event = _fixed(realtime.wrap_backend_event)
+    responses = "litellm.responses.streaming_iterator"
+    return (
+        Seam("litellm.litellm_core_utils.realtime_streaming", "RealTimeStreaming.store_message", event),
+        Seam(responses, "ResponsesWebSocketStreaming._record_backend_event", event, optional=True),
+        Seam(responses, "ResponsesWebSocketStreaming._store_event", event, optional=True),  # until LiteLLM 1.107
+        Seam("starlette.websockets", "WebSocket.close", _fixed(realtime.wrap_close)),
     )
 
 

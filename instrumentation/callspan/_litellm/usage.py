@@ -9,6 +9,8 @@ from callspan._litellm.untyped import fields_of, read
 
 _INPUT: Final = ("prompt_tokens", "input_tokens", "promptTokenCount", "prompt_token_count")
 _OUTPUT: Final = ("completion_tokens", "output_tokens", "candidatesTokenCount", "candidates_token_count")
+_INPUT_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+_OUTPUT_DETAILS: Final = ("completion_tokens_details", "output_tokens_details", "output_token_details")
 
 # Attribute -> where it may stand, by part of the usage object and name. The first count is it, unless it is 0 and
 # another is not: LiteLLM puts both of OpenAI's shapes on an image's usage, one of them empty.
@@ -43,11 +45,7 @@ _COUNTS: Final = (
 def usage_attributes(usage: object) -> Attributes:
     """Token counts from OpenAI's shapes (``prompt_tokens``, ``input_tokens``), Anthropic's or Google's."""
     fields = fields_of(usage)
-    parts = {
-        "usage": fields,
-        "input": fields_of(fields.get("prompt_tokens_details") or fields.get("input_tokens_details")),
-        "output": fields_of(fields.get("completion_tokens_details") or fields.get("output_tokens_details")),
-    }
+    parts = {"usage": fields, "input": _part(fields, _INPUT_DETAILS), "output": _part(fields, _OUTPUT_DETAILS)}
     attributes: Attributes = {}
     for key, candidates in _COUNTS:
         for part, name in candidates:
@@ -58,6 +56,13 @@ def usage_attributes(usage: object) -> Attributes:
                     break
     _make_total(attributes, fields)
     return attributes
+
+
+def _part(fields: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:
+    for name in names:
+        if fields.get(name):
+            return fields_of(fields[name])
+    return {}
 
 
 def _make_total(attributes: Attributes, fields: Mapping[str, Any]) -> None:
