@@ -232,7 +232,7 @@ class Invocation:
 
 def current_invocation() -> Invocation | None:
     """The invocation that the running code is part of, unless it has ended."""
-    found = otel_context.get_value(_CONTEXT_KEY)
+    found = otel_context.get_current().get(_CONTEXT_KEY)
     return found if isinstance(found, Invocation) and found.open else None
 
 

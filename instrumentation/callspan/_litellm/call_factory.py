@@ -39,15 +39,10 @@ class CallFactory:
         Returns:
             ``None`` where the call is a part of one that has its span already, or where instrumentation is suppressed.
         """
-        parent = current_invocation()
         # First, since most of what is called inside a call is part of it.
-        if parent is None:
-            if operation.bare:
-                return None
-        elif not parent.takes_attempts and not parent.takes_calls:
+        if is_part(operation) or not is_instrumentation_enabled():
             return None
-        if not is_instrumentation_enabled():
-            return None
+        parent = current_invocation()
         arguments = operation.arguments(args, kwargs)
         if parent is not None and not _is_separate(parent, operation, arguments):
             return None
@@ -77,6 +72,14 @@ class CallFactory:
         if operation.bare:
             invocation.subject = arguments.get("litellm_logging_obj")
         return Call(invocation, operation, arguments, self._recording)
+
+
+def is_part(operation: Operation) -> bool:
+    """Whether what is called now can only be part of a call that has its span already."""
+    parent = current_invocation()
+    if parent is None:
+        return operation.bare
+    return not parent.takes_attempts and not parent.takes_calls
 
 
 def _in_context(operation: Operation, parent: Invocation | None, arguments: Mapping[str, Any]) -> Operation:

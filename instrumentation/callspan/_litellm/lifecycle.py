@@ -29,10 +29,10 @@ def wrap_pre_call(wrapped: Callable[..., Any], instance: object, args: Args, kwa
     if invocation is None:
         return wrapped(*args, **kwargs)
     _note_pre_call(invocation, instance, args, kwargs)
-    return _call_outside(wrapped, args, kwargs)
+    return _call_outside(wrapped, args, kwargs) if _calls_back(instance) else wrapped(*args, **kwargs)
 
 
-def wrap_post_call(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
+def wrap_post_call(wrapped: Callable[..., Any], instance: object, args: Args, kwargs: Kwargs) -> Any:
     """Wrapper of ``Logging.post_call``, which runs when the provider has answered."""
     invocation = current_invocation()
     if invocation is None:
@@ -40,7 +40,7 @@ def wrap_post_call(wrapped: Callable[..., Any], _instance: object, args: Args, k
     # LiteLLM's asynchronous calls also come by here with the coroutine that has yet to ask the provider.
     if not inspect.isawaitable(args[0] if args else kwargs.get("original_response")):
         emit(invocation.span, semconv.EVENT_POST_API_CALL)
-    return _call_outside(wrapped, args, kwargs)
+    return _call_outside(wrapped, args, kwargs) if _calls_back(instance) else wrapped(*args, **kwargs)
 
 
 def wrap_callbacks(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
@@ -52,9 +52,20 @@ def wrap_async_callbacks(
     wrapped: Callable[..., Awaitable[Any]], _instance: object, args: Args, kwargs: Kwargs
 ) -> Awaitable[Any]:
     """Wrapper of a coroutine function of LiteLLM's that runs users' callbacks."""
-    invocation = current_invocation()
     result = wrapped(*args, **kwargs)
-    return result if invocation is None else await_outside(result)
+    return result if current_invocation() is None or not _calls_back() else await_outside(result)
+
+
+def _calls_back(logging_obj: object = None) -> bool:
+    """Whether the application has given LiteLLM anything to call back on the way of a call."""
+    import litellm  # noqa: PLC0415  # a call is under way, so it is imported; we never import it first
+
+    return bool(
+        litellm.callbacks
+        or litellm.input_callback
+        or getattr(logging_obj, "dynamic_input_callbacks", None)
+        or getattr(logging_obj, "logger_fn", None)
+    )
 
 
 def _call_outside(wrapped: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:

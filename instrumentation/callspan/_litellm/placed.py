@@ -7,6 +7,7 @@ moment at which the coroutine is made, and what LiteLLM is given in its stead on
 
 import contextvars
 import logging
+import types
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from concurrent.futures import Future
@@ -17,7 +18,7 @@ from opentelemetry.trace import Span
 from callspan._callbacks import leaving, running
 from callspan._callbacks.job import Job
 from callspan._guard import guarded
-from callspan._invocation import Invocation, await_outside, current_invocation, outside_with
+from callspan._invocation import Invocation, await_outside, current_invocation, outside_with, step_outside
 from callspan._litellm import loggers
 from callspan._litellm.loggers import LoggerDelivery
 from callspan._litellm.observed import Observer
@@ -65,6 +66,47 @@ class Placed(Coroutine[Any, Any, Any]):
             self._waiting.close()
 
 
+class Over(Coroutine[Any, Any, Any]):
+    """Stands for a coroutine that has run already. Python does not complain where it is awaited by nobody."""
+
+    def __init__(self, value: Any, error: Exception | None = None) -> None:
+        self._value = value
+        self._error = error
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        if self._error is not None:
+            raise self._error
+        return self._value
+        yield
+
+    def send(self, _value: Any, /) -> Any:
+        """Give what it gave."""
+        raise self._error or StopIteration(self._value)
+
+    def throw(self, *error: Any) -> Any:
+        """Raise the error: there is nothing left that could handle it."""
+        kind, value, *_ = (*error, None)
+        raise kind if value is None else value
+
+    def close(self) -> None:
+        """It is over."""
+
+
+@types.coroutine
+def _go_on(coroutine: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, Any]:
+    """What is left of a coroutine that has yielded once, to somebody who now waits in its stead."""
+    try:
+        while True:
+            try:
+                sent = yield waits_for
+            except BaseException as error:  # noqa: BLE001  # whatever it is, it is the coroutine's to handle
+                waits_for = coroutine.throw(error)
+            else:
+                waits_for = coroutine.send(sent)
+    except StopIteration as end:
+        return end.value
+
+
 _call_of_run: Final[contextvars.ContextVar[object]] = contextvars.ContextVar("callspan-litellm-call", default=None)
 """LiteLLM's logging object of the call whose callbacks the running code runs."""
 
@@ -81,6 +123,8 @@ class Placing:
     ) -> list[Any]:
         """Wrapper of the method that gives the callbacks of a call, which are put on record as they run."""
         callbacks = wrapped(*args, **kwargs)
+        if not callbacks:
+            return callbacks
         span = _span_of(instance)
         observed = None if span is None else self._observe(callbacks, span)
         return callbacks if observed is None else observed
@@ -95,10 +139,34 @@ class Placing:
         """Wrapper of a coroutine function that runs callbacks, or is on the way to it."""
         coroutine = wrapped(*args, **kwargs)
         call: Any = instance or kwargs.get("logging_obj") or (args[0] if args else None)
-        # Within a run for the same call it is awaited, or goes to the worker; without a loop, somebody starts one.
-        if running.running_loop() is None or _call_of_run.get() is call:
+        # Within a run for the same call it is awaited, or goes to the worker.
+        if call is not None and _call_of_run.get() is call:
+            return coroutine
+        # Without a loop, somebody starts one.
+        if call is None or running.running_loop() is None:
             return await_outside(coroutine)
         return self._place(f"LiteLLM {wrapped.__name__}", coroutine, call)
+
+    def wrap_handing_over(
+        self, wrapped: Callable[..., Coroutine[Any, Any, Any]], _instance: object, args: Args, kwargs: Kwargs
+    ) -> Any:
+        """Wrapper of a coroutine function that waits for nothing, and only hands what runs callbacks to the worker.
+
+        It is run at once: a task of its own would be one more that a loop's end can take away, and costs time.
+        """
+        coroutine = wrapped(*args, **kwargs)
+        call = kwargs.get("logging_obj") or (args[0] if args else None)
+        if running.running_loop() is None or call is None:
+            return await_outside(coroutine)
+        context = contextvars.copy_context()
+        context.run(_call_of_run.set, call)
+        try:
+            waits_for = context.run(coroutine.send, None)
+        except StopIteration as end:
+            return Over(end.value)
+        except Exception as error:  # noqa: BLE001  # for whoever awaits it
+            return Over(None, error)
+        return self._place(f"LiteLLM {wrapped.__name__}", _go_on(coroutine, waits_for), call, context)
 
     def enqueue(self, coroutine: Any) -> None:
         """Take what was meant for LiteLLM's worker."""
@@ -125,16 +193,18 @@ class Placing:
         running.start(_KEY, job, None)
         return result
 
-    def _place(self, name: str, coroutine: Awaitable[Any], call: object) -> Placed:
+    def _place(
+        self, name: str, coroutine: Awaitable[Any], call: object, context: contextvars.Context | None = None
+    ) -> Placed:
         result: Future[Any] = Future()
         span = _span_of(call)
 
         async def work() -> None:
             _call_of_run.set(call)
-            if span is not None:
-                outside_with(span)  # in the context of this run alone: there is nothing to return to
+            # In the context of this run alone: there is nothing to return to.
+            step_outside() if span is None else outside_with(span)
             try:
-                result.set_result(await await_outside(coroutine))
+                result.set_result(await coroutine)
             except Exception as error:  # for whoever awaits it
                 _logger.debug("%s failed", name, exc_info=True)
                 result.set_exception(error)
@@ -143,7 +213,7 @@ class Placing:
                     result.set_result(None)
 
         leaving.be_ready()
-        job = Job(name, work, contextvars.copy_context(), awaits=True)
+        job = Job(name, work, context or contextvars.copy_context(), awaits=True)
         invocation = self._blocks(call)
         if invocation is not None:
             invocation.awaited.append(job)

@@ -236,5 +236,5 @@ def _callback_seams(placing: Placing) -> tuple[Seam, ...]:
         Seam(_LOGGING, "Logging.get_combined_callback_list", _fixed(placing.wrap_callback_list)),
         Seam(_LOGGING, "Logging.dispatch_success_handlers", placed, optional=True),
         Seam(_LOGGING, "Logging.dispatch_failure_handlers", placed, optional=True),
-        Seam("litellm.utils", "_client_async_logging_helper", placed),
+        Seam("litellm.utils", "_client_async_logging_helper", _fixed(placing.wrap_handing_over)),
     )

@@ -45,7 +45,8 @@ def _is_model(kind: type) -> bool:
 
 def as_mapping(value: object) -> Mapping[Any, Any] | None:
     """``value`` if it is a mapping."""
-    return cast("Mapping[Any, Any]", value) if isinstance(value, Mapping) else None
+    # A plain one is most of what there is, and an abstract class takes its time to know it.
+    return cast("Mapping[Any, Any]", value) if type(value) is dict or isinstance(value, Mapping) else None
 
 
 def as_items(value: object) -> Sequence[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from callspan._in_place import Wrapper
 from callspan._invocation import deactivate
 from callspan._litellm.call import Call
-from callspan._litellm.call_factory import CallFactory
+from callspan._litellm.call_factory import CallFactory, is_part
 from callspan._litellm.decorated import public_name
 from callspan._litellm.operations import Operation, describe_operation, kind_of
 from callspan._litellm.untyped import as_mapping
@@ -21,6 +21,8 @@ def wrap_entry_point(factory: CallFactory, operation: Operation) -> Wrapper:
     """Wrapper of a synchronous entry point that is called with the user's arguments."""
 
     def wrap(wrapped: Callable[..., Any], instance: object, args: Args, kwargs: Kwargs) -> Any:
+        if is_part(operation):
+            return wrapped(*args, **kwargs)
         return _make_call(factory.start(operation, _positional(instance, args), kwargs), wrapped, args, kwargs)
 
     return wrap
@@ -33,6 +35,8 @@ def wrap_awaited_entry_point(factory: CallFactory, operation: Operation) -> Wrap
     """
 
     def wrap(wrapped: Callable[..., Any], instance: object, args: Args, kwargs: Kwargs) -> Awaitable[Any]:
+        if is_part(operation):
+            return wrapped(*args, **kwargs)
         return _await_call(factory.start(operation, _positional(instance, args), kwargs), wrapped, args, kwargs)
 
     return wrap
