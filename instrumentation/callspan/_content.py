@@ -89,10 +89,10 @@ class ContentCapture:
         )
 
     def clean(self, value: Any) -> Any:
-        """What may be recorded of messages, parts or tool definitions: JSON values as they came, texts cleaned."""
+        """What may be recorded of messages, parts or tool definitions, all in JSON's types: texts cleaned."""
         if isinstance(value, str):
             return self._clean_text(value)
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             return self._clean_mapping(cast("Mapping[str, Any]", value))
         return [self.clean(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
 

@@ -56,22 +56,27 @@ def _output(response: object, api: str) -> list[Message]:
 
 def as_json(content: Content) -> dict[str, str]:
     """Content as attributes are written: JSON text. Control characters are escaped in it, NUL among them."""
-    return {key: json.dumps(value, ensure_ascii=False, default=str) for key, value in content.items()}
+    return {key: _encode(value) for key, value in content.items()}
+
+
+_encode: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 def plain(value: Any) -> Any:
     """Turn LiteLLM's and pydantic's objects into JSON values; a lone surrogate, which no wire takes, is replaced."""
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode() if not value.isascii() else value
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if value is None or isinstance(value, (int, float)):
+        return value
+    if type(value) in {list, tuple}:
+        return [plain(item) for item in value]
     mapping = as_mapping(value)
     if mapping is not None:
         return {str(key): plain(item) for key, item in mapping.items()}
-    if type(value) in {list, tuple}:
-        return [plain(item) for item in as_items(value)]
     dump = getattr(value, "model_dump", None)
     if callable(dump) and not isinstance(value, type):
         return plain(dump(exclude_none=True))
-    return value if value is None or isinstance(value, (int, float, bool)) else str(value)
+    return str(value)
 
 
 def _input(api: str, arguments: Mapping[str, Any]) -> tuple[list[Message], list[Part]]:
