@@ -64,7 +64,9 @@ def session(
 
 @contextlib.contextmanager
 def serving(app: fastapi.FastAPI) -> Iterator[int]:
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off", loop="asyncio")
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
