@@ -37,6 +37,7 @@ class Made:
         files: arguments that are files, and can be read once.
         twins: whether there is a synchronous and an asynchronous function.
         tokens: input and output tokens on the span.
+        priced: whether the span has the cost.
         output_type: value of ``gen_ai.output.type``.
         router: whether a Router has it too.
     """
@@ -46,19 +47,25 @@ class Made:
     files: Mapping[str, Any] = field(default_factory=dict)
     twins: bool = True
     tokens: tuple[int | None, int | None] = (None, None)
+    priced: bool = False
     output_type: str | None = None
     router: bool = True
 
 
 MADE: dict[str, Made] = {
     "image_generation": Made(
-        "image_generation", {"model": "openai/gpt-image-1", "prompt": "A loop."}, tokens=(11, 7), output_type="image"
+        "image_generation",
+        {"model": "openai/gpt-image-1", "prompt": "A loop."},
+        tokens=(11, 7),
+        priced=True,
+        output_type="image",
     ),
     "image_edit": Made(
         "image_edit",
         {"model": "openai/gpt-image-1", "prompt": "A loop."},
         files={"image": picture},
         tokens=(11, 7),
+        priced=True,
         output_type="image",
     ),
     "transcription": Made(
@@ -66,13 +73,17 @@ MADE: dict[str, Made] = {
         {"model": "openai/gpt-4o-transcribe"},
         files={"file": audio},
         tokens=(11, 7),
+        priced=True,
         output_type="text",
     ),
-    "speech": Made("speech", {"model": "openai/tts-1", "input": "Say hello.", "voice": "alloy"}, output_type="speech"),
+    "speech": Made(
+        "speech", {"model": "openai/tts-1", "input": "Say hello.", "voice": "alloy"}, output_type="speech", priced=True
+    ),
     "rerank": Made(
         "rerank",
         {"model": "cohere/rerank-v3.5", "query": "hello", "documents": ["a", "b"], "api_key": "co-loopback"},
         tokens=(11, 0),
+        priced=True,
     ),
     "moderation": Made("moderation", {"model": "openai/omni-moderation-latest", "input": "hello"}),
     "anthropic_messages": Made(
@@ -80,6 +91,7 @@ MADE: dict[str, Made] = {
         {"model": ANTHROPIC, "messages": calls.MESSAGES, "max_tokens": 64, "api_key": "sk-ant-loopback"},
         twins=False,
         tokens=(11, 7),
+        priced=True,
     ),
     "get_responses": Made("fetch_response", {"response_id": "resp_1", "custom_llm_provider": "openai"}, router=False),
     "create_file": Made(

@@ -39,6 +39,7 @@ def test_each_kind_of_call_is_one_span(name: str, held: str, spans: Spans, upstr
     assert seen["callspan.entry_point"] == f"litellm.{name}"
     assert seen["callspan.outcome"] == "success"
     assert (seen.get("gen_ai.usage.input_tokens"), seen.get("gen_ai.usage.output_tokens")) == made.tokens
+    assert (seen.get("callspan.cost.amount", 0) > 0) == made.priced
     assert seen.get("gen_ai.output.type") == made.output_type
     if "model" in made.arguments:
         assert seen["gen_ai.request.model"] == made.arguments["model"].partition("/")[2]

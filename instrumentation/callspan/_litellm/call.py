@@ -109,6 +109,11 @@ class Call:
     def _keeps_content(self) -> bool:
         return (self._capture.wanted or self._hook is not None) and not self._operation.is_outline
 
+    @property
+    def _says_no_cost(self) -> bool:
+        """Whether LiteLLM leaves the cost out of its response: before ``@client`` is done, and in others' shapes."""
+        return self._operation.bare or self._operation.kind.api in {"anthropic", "google"}
+
     @guarded
     def _input_content(self) -> Content:
         return self._capture.clean(input_content(self._operation, self._arguments))
@@ -254,7 +259,7 @@ class Call:
                 response = response.response
             else:
                 attributes = response_attributes(response, self._operation.kind.api)
-                if self._operation.bare and self.invocation.subject is not None:
+                if self._says_no_cost and self.invocation.subject is not None:
                     attributes = (reckoned_cost(self.invocation.subject, response) or {}) | attributes
             if attributes.get(semconv.LITELLM_CACHE_HIT) or _from_cache(self._stream):
                 attributes[semconv.LITELLM_CACHE_HIT] = True
