@@ -197,11 +197,11 @@ def test_exit_within_the_budget(otlp_receiver: OtlpReceiver) -> None:
 
 
 def test_exit_with_a_collector_known_to_hang(otlp_receiver: OtlpReceiver) -> None:
-    """Once it is known to be down, exit takes less than a second."""
+    """Once it is known to be down, exit takes less than a second, on a busy machine two: not the budget's five."""
     otlp_receiver.default = Hang()
     env = {**pointed_at(otlp_receiver), "OTEL_EXPORTER_OTLP_TIMEOUT": "0.5"}
     seconds, err = seconds_to_exit("spans(3); print(provider.force_flush(3000), file=sys.stderr)", env)
-    assert seconds < 1
+    assert seconds < 2
     assert "False" in err
 
 

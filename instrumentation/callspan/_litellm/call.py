@@ -263,6 +263,8 @@ class Call:
                     attributes = (reckoned_cost(self.invocation.subject, response) or {}) | attributes
             if attributes.get(semconv.LITELLM_CACHE_HIT) or _from_cache(self._stream):
                 attributes[semconv.LITELLM_CACHE_HIT] = True
+                if semconv.CALLSPAN_COST_AMOUNT in attributes:  # some LiteLLMs say again what it cost to make
+                    attributes[semconv.CALLSPAN_COST_AMOUNT] = 0.0
                 emit(span, semconv.EVENT_CACHE_HIT)
         if self._input is not None:
             self._add_content(attributes, self._input, response)
