@@ -45,9 +45,8 @@ def router(*, retries: int = 0, **options: Any) -> litellm.Router:
             {"model_name": "small", "litellm_params": {"model": "openai/gpt-4o-mini"}, "model_info": {"id": "one"}},
             {"model_name": "large", "litellm_params": {"model": "openai/gpt-4o"}, "model_info": {"id": "two"}},
         ],
-        fallbacks=[{"small": ["large"]}],
+        **{"fallbacks": [{"small": ["large"]}], **options},
         num_retries=retries,
         retry_after=0,
         disable_cooldowns=True,
-        **options,
     )

@@ -53,6 +53,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "batch_completion_one_model_multiple_requests": Kind(semconv.OPERATION_CHAT, "chat"),
     "batch_completion_fastest_response": Kind(semconv.OPERATION_CHAT, "chat"),
     "adapter_completion": Kind(semconv.OPERATION_CHAT, "chat"),
+    "schedule_acompletion": Kind(semconv.OPERATION_CHAT, "chat"),
 }
 """LiteLLM's function, without the ``a`` of its asynchronous twin -> what it does."""
 

@@ -35,6 +35,7 @@ _WITH_RETRIES: Final = tuple(
 _OLD_ROUTER_METHODS: Final = (
     *("aadapter_completion", "acreate_file", "acreate_batch", "aretrieve_batch", "acancel_batch", "alist_batches"),
 )
+_QUEUEING: Final = "schedule_acompletion"  # it waits for the call's turn before it calls what makes the attempts
 _ROUTER_BATCHES: Final = (
     *("abatch_completion", "abatch_completion_one_model_multiple_requests", "abatch_completion_fastest_response"),
 )
@@ -173,7 +174,7 @@ def _router_seams(factory: CallFactory) -> tuple[Seam, ...]:
             Seam(module, f"{owner}.{name}", _fixed(wrap(factory, asynchronous=asynchronous)), moved_to=later)
             for name, wrap, asynchronous in (_IN_RUST if in_rust else _IN_PYTHON)
         )
-        seams += _router_batches(factory, *_RUST_BATCHES if in_rust else (module, owner), later=later)
+        seams += _router_endpoints(factory, *_RUST_ENDPOINTS if in_rust else (module, owner), later=later)
     return tuple(seams)
 
 
@@ -185,14 +186,16 @@ _IN_PYTHON: Final = (
 )
 _IN_RUST: Final = (("_call_sync", wrap_planned, False), ("_drive", wrap_planned, True))
 """Method by which a Router makes calls of many kinds, its wrapper, and whether it is asynchronous."""
-_RUST_BATCHES: Final = ("litellm.router_rust.invoke.endpoints", "RustEndpoints")
+_RUST_ENDPOINTS: Final = ("litellm.router_rust.invoke.endpoints", "RustEndpoints")
 
 
-def _router_batches(factory: CallFactory, module: str, owner: str, *, later: tuple[str, ...]) -> Iterator[Seam]:
-    for name in _ROUTER_BATCHES:
+def _router_endpoints(factory: CallFactory, module: str, owner: str, *, later: tuple[str, ...]) -> Iterator[Seam]:
+    for name in (*_ROUTER_BATCHES, _QUEUEING):
+        batch = name != _QUEUEING
 
-        def make(function: Callable[..., Any], public: str = f"Router.{name}") -> Wrapper:
-            return _wrapper(factory, describe_operation(public, function, takes_calls=True), function)
+        def make(function: Callable[..., Any], public: str = f"Router.{name}", batch: bool = batch) -> Wrapper:
+            operation = describe_operation(public, function, takes_attempts=not batch, takes_calls=batch)
+            return _wrapper(factory, operation, function)
 
         yield Seam(module, f"{owner}.{name}", make, in_place=True, moved_to=later)
 
