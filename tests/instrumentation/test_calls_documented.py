@@ -9,13 +9,14 @@ from callspan._litellm.operations import KINDS
 from instrumentation.every_call import MADE
 
 PAGE = Path(__file__).parents[2] / "instrumentation" / "calls.md"
+RULE = "|---|---|---|---|---|\n"
 OF_THE_SAME_NAME = "the function's name"
 OF_ITS_CALLS = "none"
 
 
 def rows() -> dict[str, str]:
     """LiteLLM's function -> what the table says of its operation."""
-    table = PAGE.read_text().partition("|---|---|---|---|\n")[2].partition("\n\n")[0]
+    table = PAGE.read_text().partition(RULE)[2].partition("\n\n")[0]
     said: dict[str, str] = {}
     for row in table.splitlines():
         functions, operation = (cell.strip() for cell in row.strip("|").split("|")[:2])
