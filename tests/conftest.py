@@ -15,7 +15,13 @@ from loopback.otlp_receiver import OtlpReceiver
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 LEAKING = ("OTEL_", "CALLSPAN_", "OPENAI_", "LITELLM_", "POSTHOG_", "LANGSMITH_", "LANGCHAIN_", "LANGFUSE_")
-KEPT = ("CALLSPAN_CACHE_DIR", "CALLSPAN_REQUIRE_COLLECTOR")
+KEPT = (
+    "CALLSPAN_CACHE_DIR",
+    "CALLSPAN_REQUIRE_COLLECTOR",
+    "CALLSPAN_REQUIRE_NEIGHBOURS",
+    "CALLSPAN_REQUIRE_PROXY",
+    "CALLSPAN_REQUIRE_RIVALS",
+)
 
 
 def _isolate(environ: pytest.MonkeyPatch, spool: Path) -> None:

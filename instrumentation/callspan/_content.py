@@ -31,6 +31,8 @@ _FAILED: Final = "[left out: redact= failed]"
 
 _STRUCTURE: Final = frozenset({"type", "role", "modality", "mime_type", "finish_reason", "id", "name", "file_id"})
 """Names whose values are the schema's, not what somebody wrote."""
+_FREE: Final = frozenset({"arguments", "response"})
+"""Names below which there is no schema of ours: of a tool call, and of its result."""
 
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_\r\n-]{512,}={0,2}")
 
@@ -48,6 +50,7 @@ class ContentCapture:
         patterns: what they match is replaced, in content and in error messages.
         longest_text: characters of a text that are kept; 0 for all.
         largest_blob: bytes of binary content that are kept; of what is larger nothing is.
+        forbidden: whether content may go nowhere at all, since what was to be kept back of it is not known.
     """
 
     on_span: bool = False
@@ -56,6 +59,7 @@ class ContentCapture:
     patterns: tuple[re.Pattern[str], ...] = ()
     longest_text: int = _LONGEST_TEXT
     largest_blob: int = _LARGEST_BLOB
+    forbidden: bool = False
 
     @property
     def wanted(self) -> bool:
@@ -86,15 +90,23 @@ class ContentCapture:
             patterns or (),
             _whole_number(CALLSPAN_CONTENT_MAX_LENGTH, _LONGEST_TEXT),
             _whole_number(CALLSPAN_BLOB_MAX_BYTES, _LARGEST_BLOB),
+            forbidden=patterns is None,
         )
 
-    def clean(self, value: Any) -> Any:
-        """What may be recorded of messages, parts or tool definitions, all in JSON's types: texts cleaned."""
+    def clean(self, value: Any, *, free: bool = False) -> Any:
+        """What may be recorded of messages, parts or tool definitions, all in JSON's types: texts cleaned.
+
+        Args:
+            value: any of them.
+            free: whether nothing in it is the schema's: all is what somebody, or a model, wrote.
+        """
         if isinstance(value, str):
             return self._clean_text(value)
         if isinstance(value, dict):
-            return self._clean_mapping(cast("Mapping[str, Any]", value))
-        return [self.clean(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
+            return self._clean_mapping(cast("Mapping[str, Any]", value), free=free)
+        if isinstance(value, list):
+            return [self.clean(item, free=free) for item in cast("list[Any]", value)]
+        return value
 
     def clean_message(self, text: str) -> str:
         """What may be recorded of an error message or traceback."""
@@ -102,11 +114,15 @@ class ContentCapture:
             text = pattern.sub(_REDACTED, text)
         return self._redacted(text) if self.redact is not None else text
 
-    def _clean_mapping(self, value: Mapping[str, Any]) -> dict[str, Any]:
+    def _clean_mapping(self, value: Mapping[str, Any], *, free: bool) -> dict[str, Any]:
         if value.get("type") == "blob" and isinstance(value.get("content"), str):
             return self._clean_blob(value)
+        if free:
+            return {self._clean_text(key): self.clean(item, free=True) for key, item in value.items()}
+        # The name of a tool is the schema's, that of somebody who takes part is not.
+        kept = _STRUCTURE - {"name"} if "parts" in value else _STRUCTURE
         return {
-            key: item if key in _STRUCTURE and isinstance(item, str) else self.clean(item)
+            key: item if key in kept and isinstance(item, str) else self.clean(item, free=key in _FREE)
             for key, item in value.items()
         }
 

@@ -10,7 +10,7 @@ from opentelemetry.trace import TracerProvider
 
 from callspan import _threads
 from callspan._callbacks import draining, foreign
-from callspan._callbacks.leaving import be_ready, loop_seams, stand_back
+from callspan._callbacks.leaving import be_ready, loop_seams, outlets, stand_back
 from callspan._completion_hook import CompletionHook
 from callspan._content import ContentCapture
 from callspan._delivery import call_delivery
@@ -74,7 +74,10 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
         self._tracers = TracerSource(provider)
         use(self._tracers)
         capture = ContentCapture.from_environment(kwargs.get("redact"))
-        metrics, hook = Metrics(kwargs.get("meter_provider")), CompletionHook.from_environment()
+        metrics = Metrics(kwargs.get("meter_provider"))
+        hook = None if capture.forbidden else CompletionHook.from_environment()
+        if hook is not None:
+            outlets.append(hook)
         factory = CallFactory(Recording(self._tracers, capture, metrics, hook))
         self._patches = Patches(
             (*loop_seams(), *_threads.seams(), *openinference.seams(), *litellm_seams(factory, delivery))
@@ -91,6 +94,7 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
             stand_back()
             self._patches = None
             draining.flushers.remove(batching.flushes)
+            outlets.clear()
         self._joined.switch_off()
         call_delivery("watch", None, None)
         call_delivery("disconnect")

@@ -76,6 +76,28 @@ def test_the_users_function_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -
     assert content(spans.only(), "output.messages")[0]["parts"][0]["content"] == "HELLO FROM LOOPBACK."
 
 
+@pytest.mark.usefixtures("on_spans")
+def test_tools_arguments_and_results_are_cleaned_by_whatever_name(
+    recording: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they call `name`, `id` or `type` is not the schema's; who takes part is not either."""
+    monkeypatch.setenv("CALLSPAN_REDACT_PATTERNS", r"\w+@example\.com")
+    spans = recording()
+    private = {"name": "ann@example.com", "type": "to bob@example.com", "cy@example.com": {"id": ["dan@example.com"]}}
+    call = {"id": "call_1", "type": "function", "function": {"name": "send", "arguments": json.dumps(private)}}
+    messages: list[Any] = [
+        {"role": "user", "name": "eve@example.com", "content": "hello"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "sent to fay@example.com"},
+    ]
+    litellm.completion("openai/gpt-4o-mini", messages)
+    recorded = spans.only().attributes["gen_ai.input.messages"]
+    assert "example.com" not in recorded
+    _, asked, _ = content(spans.only(), "input.messages")
+    assert (asked["parts"][0]["id"], asked["parts"][0]["name"]) == ("call_1", "send")
+    assert asked["parts"][0]["arguments"]["name"] == "[redacted]"
+
+
 def test_a_pattern_that_is_none_records_nothing(
     recording: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -127,3 +127,16 @@ def test_the_responses_api_streams_too(spans: Spans) -> None:
     assert attributes["gen_ai.usage.output_tokens"] == 7
     assert attributes["gen_ai.response.finish_reasons"] == ("stop",)
     assert "callspan.usage.estimated" not in attributes
+
+
+def test_a_stream_whose_tokens_litellm_cannot_count_is_recorded_without(
+    spans: Spans, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Some LiteLLMs count no message with a refusal. The answer is recorded; what it took is unknown, and not nil."""
+    refused = {"role": "assistant", "content": [{"type": "refusal", "refusal": "I would rather not."}]}
+    list(litellm.completion("openai/gpt-4o-mini", [*calls.MESSAGES, refused, *calls.MESSAGES], stream=True))
+    attributes = spans.only().attributes
+    assert attributes["gen_ai.response.finish_reasons"] == ("stop",)
+    assert attributes.get("gen_ai.usage.input_tokens") != 0
+    assert attributes.get("callspan.cost.amount") != 0
+    assert "callspan failed" not in caplog.text

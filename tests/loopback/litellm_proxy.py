@@ -31,7 +31,7 @@ _NEEDED: Final = ("apscheduler", "backoff", "expression", "fastapi", "fastapi_ss
 # Any of these makes spans of the server's requests; where several are there, the first.
 _SERVER_SPANS: Final = ("opentelemetry.instrumentation.fastapi", "fastapi.telemetry")
 _WITHOUT_SERVER_SPANS: Final = {
-    "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "asgi,fastapi,starlette",
+    "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "litellm,asgi,fastapi,starlette",
     "NO_SERVER_SPANS": "1",
 }
 _MODELS: Final = {"assistant": "gpt-4o-mini", "embedder": "text-embedding-3-small", "painter": "gpt-image-1"}
@@ -144,6 +144,8 @@ def litellm_proxy(
     changes = {
         "CALLSPAN_SPOOL_DIR": str(spool),
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",  # a distro has its own default
+        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "litellm",  # others', which would record each call again
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         **({} if server_spans else _WITHOUT_SERVER_SPANS),
         **(env or {}),

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from callspan._callbacks import draining, lanes, running
 from callspan._callbacks.job import pending
@@ -27,6 +27,23 @@ _ONE_BREATH_S: Final = 1.0
 
 Args = tuple[Any, ...]
 Kwargs = Mapping[str, Any]
+
+
+class Outlet(Protocol):
+    """Something that takes what calls leave behind, and may be at it when the process ends."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether there may be something to wait for."""
+        ...
+
+    def shut_down(self, timeout: float) -> object:
+        """Wait for it, for so many seconds at most."""
+        ...
+
+
+outlets: Final[list[Outlet]] = []
+"""Waited for when the process ends, after the callbacks."""
 
 
 class _Budget:
@@ -138,6 +155,8 @@ def _leave(*, last: bool) -> None:
     began = time.monotonic()
     with _budget.spending() as timeout:
         draining.drain_process(timeout, last=last)
+        for outlet in outlets if last else ():
+            outlet.shut_down(max(0.0, timeout - (time.monotonic() - began)))
     call_delivery("spend_exit_budget", time.monotonic() - began)
     if last and _ready.terminated:  # whichever comes first, the main thread at its end or the one that waits here
         os.kill(os.getpid(), signal.SIGTERM)
@@ -147,7 +166,7 @@ def _terminated(signum: int, _frame: FrameType | None) -> None:
     """Die of the signal as by default, once what is due is done. A second one is not waited with."""
     signal.signal(signum, signal.SIG_DFL)
     _ready.terminated = True
-    if pending or draining.holds_back():
+    if pending or draining.holds_back() or any(outlet.busy for outlet in outlets):
         # Not here: the loop that this thread runs could not go on.
         with contextlib.suppress(RuntimeError):  # the interpreter is about to end
             threading.Thread(target=_leave, kwargs={"last": True}, name="callspan leaving", daemon=True).start()

@@ -4,6 +4,7 @@ Taking LiteLLM's result costs nothing a chunk and repeats no work; and it has us
 reckoned by LiteLLM, without asking the provider for anything the caller did not ask for.
 """
 
+import logging
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from callspan._guard import guarded
 from callspan._invocation import Attributes
 from callspan._litellm.response import cost_attributes, hidden_attributes, response_attributes
 from callspan._litellm.untyped import as_items, as_mapping, read
+
+_logger = logging.getLogger("callspan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,18 @@ def _remember(response: Any, chunks: object, kwargs: Mapping[str, Any]) -> None:
 
 def _with_estimated_usage(response: Any, messages: object) -> Any:
     # LiteLLM 1.106 takes a usage of zero, which it has put on the last chunk itself, for the provider's word.
+    try:
+        usage = _estimated_usage(response, messages)
+    except Exception:  # LiteLLM does not count all that providers take: a refusal among the messages, say
+        _logger.debug("LiteLLM cannot count the tokens of a stream; its usage is not known", exc_info=True)
+        usage = None
+    copy = response.model_copy(update={"usage": usage})
+    # With the cost that goes with the usage of zero; without it, LiteLLM reckons it anew.
+    copy._hidden_params = {**(read(response, "_hidden_params") or {}), "response_cost": None}  # noqa: SLF001
+    return copy
+
+
+def _estimated_usage(response: object, messages: object) -> Any:
     import litellm  # noqa: PLC0415  # a call is under way, so it is imported; we never import it first
 
     text = "".join(
@@ -65,11 +80,7 @@ def _with_estimated_usage(response: Any, messages: object) -> Any:
     count_tokens: Callable[..., int] = litellm.token_counter  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
     counted = count_tokens(model=model, messages=messages) if messages else 0
     written = count_tokens(model=model, text=text, count_response_tokens=True)
-    usage = litellm.Usage(prompt_tokens=counted, completion_tokens=written, total_tokens=counted + written)
-    copy = response.model_copy(update={"usage": usage})
-    # With the cost that goes with the usage of zero; without it, LiteLLM reckons it anew.
-    copy._hidden_params = {**(read(response, "_hidden_params") or {}), "response_cost": None}  # noqa: SLF001
-    return copy
+    return litellm.Usage(prompt_tokens=counted, completion_tokens=written, total_tokens=counted + written)
 
 
 def stream_result(stream: object, logging_obj: object) -> StreamResult | None:
@@ -90,7 +101,8 @@ def stream_attributes(result: StreamResult, stream: object, logging_obj: object)
     """Attributes of a stream's response, with the cost, which LiteLLM itself only knows once its callbacks have run."""
     attributes = response_attributes(result.response)
     owner = _logging_obj(stream, logging_obj)
-    if semconv.CALLSPAN_COST_AMOUNT not in attributes and owner is not None:
+    unknown = result.usage_estimated and read(result.response, "usage") is None  # what is not known is not free
+    if semconv.CALLSPAN_COST_AMOUNT not in attributes and owner is not None and not unknown:
         attributes.update(reckoned_cost(owner, result.response) or {})
     # The stream's own cost, if any, was put there before there was anything to pay for.
     hidden = dict(as_mapping(read(stream, "_hidden_params")) or {}, response_cost=None)
