@@ -28,6 +28,7 @@ _LITELLMS: Final = frozenset(
         *("model_group", "model_group_alias", "model_group_size", "deployment", "deployment_model_name", "api_base"),
         *("caching_groups", "endpoint", "litellm_api_version", "global_max_parallel_requests", "requester_ip_address"),
         *("previous_models", "hidden_params", "raw_request", "attempted_fallbacks", "attempted_retries", "max_retries"),
+        "request_retry_count",
         *("requester_custom_headers", "user_agent", "litellm_call_id", "litellm_parent_otel_span"),
     }
 )

@@ -203,11 +203,11 @@ def _sound(message: Any) -> list[Part]:
 
 
 def _reasoning_summary(item: Any) -> list[Part]:
-    return [{"type": "reasoning", "content": read(part, "text")} for part in read(item, "summary") or ()]
+    return [{"type": "reasoning", "content": read(part, "text")} for part in as_items(read(item, "summary"))]
 
 
 def _tool_calls(message: Any) -> list[Part]:
-    calls = read(message, "tool_calls") or ()
+    calls = as_items(read(message, "tool_calls"))
     return [_tool_call(read(call, "id"), read(call, "function")) for call in calls]
 
 
@@ -226,7 +226,7 @@ def _tool_result(call_id: Any, content: Any) -> Part:
 
 def _output_choices(response: object) -> list[Message]:
     messages: list[Message] = []
-    for choice, reason in zip(read(response, "choices") or (), finish_reasons(response), strict=False):
+    for choice, reason in zip(as_items(read(response, "choices")), finish_reasons(response), strict=False):
         message = read(choice, "message")
         if message is None:
             parts = _parts(read(choice, "text"))
@@ -251,7 +251,7 @@ def _output_choices(response: object) -> list[Message]:
 def _output_items(response: object) -> list[Message]:
     # The Responses API's items are parts of what the conventions call one message.
     parts: list[Part] = []
-    for item in read(response, "output") or ():
+    for item in as_items(read(response, "output")):
         parts += _message(item)["parts"]
     if not parts:
         return []
