@@ -68,6 +68,25 @@ MADE: dict[str, Made] = {
         priced=True,
         output_type="image",
     ),
+    "image_variation": Made(
+        "image_variation",
+        {"model": "openai/gpt-image-1"},
+        files={"image": picture},
+        tokens=(11, 7),
+        output_type="image",
+        router=False,
+    ),
+    "ocr": Made(
+        "ocr",
+        {
+            "model": "mistral/mistral-ocr-latest",
+            "document": {"type": "document_url", "document_url": "https://documents.test/a.pdf"},
+            "api_key": "mistral-loopback",
+        },
+        priced=True,
+        output_type="text",
+        router=False,
+    ),
     "transcription": Made(
         "transcription",
         {"model": "openai/gpt-4o-transcribe"},

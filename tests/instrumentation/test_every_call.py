@@ -8,6 +8,7 @@ from typing import Any
 import litellm
 import pytest
 
+from callspan._litellm.request import PROVIDER_NAMES
 from instrumentation import calls
 from instrumentation.conftest import Spans
 from instrumentation.every_call import MADE
@@ -43,7 +44,8 @@ def test_each_kind_of_call_is_one_span(name: str, held: str, spans: Spans, upstr
     assert seen.get("gen_ai.output.type") == made.output_type
     if "model" in made.arguments:
         assert seen["gen_ai.request.model"] == made.arguments["model"].partition("/")[2]
-        assert seen["gen_ai.provider.name"] == made.arguments["model"].partition("/")[0]
+        provider = made.arguments["model"].partition("/")[0]
+        assert seen["gen_ai.provider.name"] == PROVIDER_NAMES.get(provider, provider)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -104,6 +104,11 @@ class _Handler(Handler):
             self.reply(200, openai_others.AUDIO, {"Content-Type": "audio/mpeg", **self._ids()})
         elif make is not None and not request.body.get("stream"):
             self._reply(200, make(request.path, request.body, answer), answer.headers)
+        elif request.path.endswith(":streamGenerateContent"):
+            self.start_chunked({"Content-Type": "text/event-stream"})
+            for event in openai_others.content_stream(answer):
+                self.write_chunk(event)
+            self.write_chunk(b"")
         elif request.path.startswith("/v1/responses/"):
             self._reply(200, openai_responses.response(request.number, {"model": "gpt-4o-mini"}, Answer()), {})
         elif request.path not in WHOLE and request.path not in STREAMED:

@@ -1,4 +1,4 @@
-"""What OpenAI's other endpoints answer with, and Anthropic's and Cohere's: images, audio, rerank, files and so on."""
+"""What OpenAI's other endpoints answer with, and Anthropic's, Cohere's, Google's and Mistral's: images, files, ..."""
 
 import base64
 import json
@@ -110,6 +110,33 @@ def message_stream(number: int, body: Json, answer: Answer) -> list[Event]:
     ]
 
 
+def content(_path: str, _body: Json, answer: Answer) -> Json:
+    """Google's whole answer."""
+    usage = {"promptTokenCount": answer.prompt_tokens, "candidatesTokenCount": answer.completion_tokens}
+    usage["totalTokenCount"] = answer.prompt_tokens + answer.completion_tokens
+    candidate = {"content": {"role": "model", "parts": [{"text": answer.text}]}, "finishReason": "STOP", "index": 0}
+    ids = {"responseId": "google-loopback", "modelVersion": "gemini-2.5-flash"}
+    return {**ids, "candidates": [candidate], "usageMetadata": usage}
+
+
+def content_stream(answer: Answer) -> list[bytes]:
+    """The same as Google streams it."""
+    whole = content("", {}, answer)
+    events: list[Json] = []
+    for piece in answer.pieces:
+        candidate = {"content": {"role": "model", "parts": [{"text": piece}]}, "index": 0}
+        events.append({**whole, "candidates": [candidate], "usageMetadata": {}})
+    events[-1]["candidates"][0]["finishReason"] = "STOP"
+    events[-1]["usageMetadata"] = whole["usageMetadata"]
+    return [b"data: " + json.dumps(event).encode() + b"\r\n\r\n" for event in events]
+
+
+def ocr(_path: str, body: Json, _answer: Answer) -> Json:
+    """Mistral's: one page."""
+    page = {"index": 0, "markdown": "# Hello from loopback.", "images": [], "dimensions": None}
+    return {"pages": [page], "model": body.get("model"), "usage_info": {"pages_processed": 1, "doc_size_bytes": 9}}
+
+
 _ENDPOINTS: list[tuple[str, Callable[[str, Json, Answer], Json]]] = [
     (r"/v1/images/(generations|edits|variations)", image),
     (r"/v1/audio/(transcriptions|translations)", transcription),
@@ -120,6 +147,8 @@ _ENDPOINTS: list[tuple[str, Callable[[str, Json, Answer], Json]]] = [
     (r"/v1/fine_tuning/jobs.*", fine_tuning),
     (r"/v1/(assistants|threads).*", assistants),
     (r"(/v1)?/messages", message),
+    (r"(/v1beta)?/models/[^/]+:generateContent", content),
+    (r"(/v1)?/ocr", ocr),
 ]
 
 

@@ -119,6 +119,7 @@ def _call_seams(factory: CallFactory) -> tuple[Seam | Change, ...]:
         ),
         decorated.seam(_decorated(factory)),
         *_undecorated(factory, "litellm.main", "moderation", "adapter_completion", "aadapter_completion"),
+        *_undecorated(factory, "litellm.ocr.main", "ocr", "aocr"),
         *_undecorated(factory, "litellm.batches.main", "cancel_batch", "acancel_batch"),
         *_undecorated(factory, "litellm.fine_tuning.main", "list_fine_tuning_jobs", "alist_fine_tuning_jobs"),
         *_undecorated(factory, "litellm.assistants.main", *_ASSISTANTS, *map(_asynchronous, _ASSISTANTS)),

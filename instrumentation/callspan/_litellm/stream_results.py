@@ -103,7 +103,7 @@ def stream_attributes(result: StreamResult, stream: object, logging_obj: object)
     owner = _logging_obj(stream, logging_obj)
     unknown = result.usage_estimated and read(result.response, "usage") is None  # what is not known is not free
     if semconv.CALLSPAN_COST_AMOUNT not in attributes and owner is not None and not unknown:
-        attributes.update(reckoned_cost(owner, result.response) or {})
+        attributes.update(_cost_of_stream(owner, result.response, attributes) or {})
     # The stream's own cost, if any, was put there before there was anything to pay for.
     hidden = dict(as_mapping(read(stream, "_hidden_params")) or {}, response_cost=None)
     given = hidden_attributes(hidden)
@@ -111,6 +111,23 @@ def stream_attributes(result: StreamResult, stream: object, logging_obj: object)
     if result.usage_estimated and semconv.GEN_AI_USAGE_INPUT_TOKENS in attributes:
         attributes[semconv.CALLSPAN_USAGE_ESTIMATED] = True
     return attributes
+
+
+@guarded
+def _cost_of_stream(owner: Any, response: object, attributes: Attributes) -> Attributes:
+    cost = reckoned_cost(owner, response) or {}
+    if cost.get(semconv.CALLSPAN_COST_AMOUNT) or as_mapping(response) is None:
+        return cost
+    # LiteLLM reads no usage in Google's shape, where there is nothing but that; it takes the counts in its own.
+    import litellm  # noqa: PLC0415  # a call is under way, so it is imported; we never import it first
+
+    sent: Any = attributes.get(semconv.GEN_AI_USAGE_INPUT_TOKENS, 0)
+    received: Any = attributes.get(semconv.GEN_AI_USAGE_OUTPUT_TOKENS, 0)
+    cached = {"cached_tokens": attributes.get(semconv.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS, 0)}
+    usage = litellm.Usage(
+        prompt_tokens=sent, completion_tokens=received, total_tokens=sent + received, prompt_tokens_details=cached
+    )
+    return reckoned_cost(owner, litellm.ModelResponse(model=read(owner, "model"), usage=usage)) or {}
 
 
 @guarded
