@@ -38,7 +38,8 @@ def _instrumentations() -> Iterator[tuple[str, str]]:
             distribution = entry_point.dist.name if entry_point.dist is not None else entry_point.module
             switch = f"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS={_ENTRY_POINT}"
             yield distribution, f"set {switch}, or do not call {entry_point.attr}().instrument()"
-    if "openlit" in sys.modules:
+    wrapper = getattr(getattr(sys.modules.get("litellm"), "completion", None), "_self_wrapper", None)
+    if str(getattr(wrapper, "__module__", "")).startswith("openlit."):
         yield "openlit", 'call openlit.init(disabled_instrumentors=["litellm"])'
 
 
