@@ -51,13 +51,15 @@ def _remember(response: Any, chunks: object, kwargs: Mapping[str, Any]) -> None:
     if logging_obj is None or response is None:
         return
     estimated = not any(read(chunk, "usage") is not None for chunk in as_items(chunks))
-    if estimated and not read(read(response, "usage"), "total_tokens"):
+    usage = read(response, "usage")
+    if estimated and not (read(usage, "prompt_tokens") and read(usage, "total_tokens")):
         response = _with_estimated_usage(response, kwargs.get("messages"))
     _results[logging_obj] = StreamResult(response, estimated)
 
 
 def _with_estimated_usage(response: Any, messages: object) -> Any:
-    # LiteLLM 1.106 takes a usage of zero, which it has put on the last chunk itself, for the provider's word.
+    # LiteLLM 1.106 takes a usage of zero, which it has put on the last chunk itself, for the provider's word; some say
+    # that there was no prompt where they cannot count it.
     try:
         usage = _estimated_usage(response, messages)
     except Exception:  # LiteLLM does not count all that providers take: a refusal among the messages, say
