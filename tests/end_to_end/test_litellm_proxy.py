@@ -148,6 +148,28 @@ def test_one_request_is_one_call(proxy: LiteLLMProxy, request_of_kind: Callable[
     assert set(outcomes(spans)) == {"success"}
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_what_is_passed_through_is_a_call(proxy: LiteLLMProxy, stream: bool) -> None:
+    """What goes to the provider as it came: a span in the caller's trace, to the answer's end, with no key in it."""
+    with client(proxy) as (caller, trace_id, _):
+        passing = caller.with_options(base_url=f"{proxy.url}/openai/v1")
+        answer = passing.chat.completions.create(model="gpt-4o-mini", messages=MESSAGES, stream=stream)
+        assert list(answer) if stream else answer.choices
+        (span,) = settled(proxy)
+        assert (span.name, span.trace_id) == ("passthrough", trace_id)
+        assert span.attributes["callspan.outcome"] == "success"
+        assert span.attributes["server.address"] == "127.0.0.1"
+        assert ("gen_ai.response.time_to_first_chunk" in span.attributes) == stream
+        proxy.receiver.spans.clear()
+        proxy.upstream.behave(Fail(429, f"Rate limit for {PROVIDER_KEY}"))
+        with pytest.raises(openai.APIStatusError):
+            passing.chat.completions.create(model="gpt-4o-mini", messages=MESSAGES, stream=stream)
+    (span,) = settled(proxy)
+    assert span.attributes["callspan.outcome"] == "failure"
+    assert span.attributes["http.response.status_code"] == 429
+    assert PROVIDER_KEY.encode() not in span.span.SerializeToString()
+
+
 def test_a_client_that_goes_away_in_mid_stream(proxy: LiteLLMProxy) -> None:
     """The call ends when its reader does, and says so."""
     proxy.upstream.models["gpt-4o-mini"] = Answer(text="word " * 100, chunk_delay=0.1)

@@ -143,6 +143,8 @@ def litellm_proxy(
     spool = directory / "spool"
     changes = {
         "CALLSPAN_SPOOL_DIR": str(spool),
+        "OPENAI_API_BASE": f"http://127.0.0.1:{upstream.port}",  # of what it passes on as it comes
+        "OPENAI_API_KEY": PROVIDER_KEY,
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",  # a distro has its own default
         "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "litellm",  # others', which would record each call again

@@ -142,7 +142,9 @@ class Call:
         if error is not None:
             self.raised(error)
         elif self.invocation.open:
-            self._end(outcome, response=self._stream_result())
+            failure = self.invocation.failure
+            outcome = outcome if failure is None else semconv.OUTCOME_FAILURE
+            self._end(outcome, failure, response=self._stream_result())
 
     def abandon(self) -> None:
         """Take note that the stream was dropped. Finalizers come here, in any thread and context."""

@@ -91,7 +91,7 @@ class Operation:
     @property
     def is_outline(self) -> bool:
         """Whether others carry what the conventions ask for: a backend that counts LLM spans must find each once."""
-        is_batch = self.takes_calls and self.kind.known and self.kind.api != "realtime"
+        is_batch = self.takes_calls and self.kind.known and self.kind.api not in {"realtime", "passthrough"}
         return self.takes_attempts or self.inside_another or is_batch
 
     def arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:

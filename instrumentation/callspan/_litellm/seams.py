@@ -11,6 +11,7 @@ from callspan._litellm import decorated, lifecycle, realtime, stream_results, wo
 from callspan._litellm.call_factory import CallFactory
 from callspan._litellm.loggers import LoggerDelivery
 from callspan._litellm.operations import Operation, describe_operation, kind_of, retrying
+from callspan._litellm.passthrough import wrap_pass_through
 from callspan._litellm.placed import Placing
 from callspan._litellm.wrappers import (
     wrap_awaited_entry_point,
@@ -44,6 +45,7 @@ _ASSISTANTS: Final = (
     *("add_message", "run_thread", "run_thread_stream"),
 )
 
+_PROXYS: Final = "litellm.proxy.pass_through_endpoints.pass_through_endpoints"
 _LOGGING: Final = "litellm.litellm_core_utils.litellm_logging"
 
 _ROUTER_CLASSES: Final = (
@@ -95,6 +97,7 @@ def litellm_seams(factory: CallFactory, delivery: LoggerDelivery = "background")
         *_router_seams(factory),
         *_lifecycle_seams(),
         *_realtime_seams(),
+        Seam(_PROXYS, "pass_through_request", _fixed(wrap_pass_through(factory)), in_place=True, optional=True),
         *_callback_seams(placing),
         *worker.seams(placing),
     )

@@ -167,7 +167,7 @@ async def _begin_later(call: Call, result: Coroutine[Any, Any, Any]) -> Any:
             await call.pause_async()
         except BaseException as error:
             result.close()
-            await _raised(call, error)
+            await raised_later(call, error)
             raise
     return await _finish_later(call, result)
 
@@ -177,7 +177,7 @@ async def _finish_later(call: Call, result: Awaitable[Any]) -> Any:
     try:
         value = await result
     except BaseException as error:
-        await _raised(call, error)
+        await raised_later(call, error)
         raise
     finally:
         deactivate(activation)
@@ -187,7 +187,8 @@ async def _finish_later(call: Call, result: Awaitable[Any]) -> Any:
     return value
 
 
-async def _raised(call: Call, error: BaseException) -> None:
+async def raised_later(call: Call, error: BaseException) -> None:
+    """Take note of what an asynchronous call has raised."""
     call.raised(error)
     if not call.pauses:
         return
