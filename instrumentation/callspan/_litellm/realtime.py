@@ -44,12 +44,19 @@ def wrap_close(wrapped: Callable[..., Awaitable[Any]], _instance: object, args: 
     """Wrapper of Starlette's ``WebSocket.close(code, reason)``."""
     invocation = current_invocation()
     if invocation is not None:
-        code, reason = [*args, *(kwargs.get(name) for name in ("code", "reason")[len(args) :])][:2]
-        if isinstance(code, int) and code not in _UNEVENTFUL:
-            failure = Failure(str(code), redact(str(reason or ""), invocation.private))
-            while invocation is not None:  # a Router's call fails with its attempt
-                invocation.failure, invocation = failure, invocation.parent
+        given = {**dict(zip(("code", "reason"), args, strict=False)), **kwargs}
+        _note_close(invocation, given.get("code"), given.get("reason"))
     return wrapped(*args, **kwargs)
+
+
+@guarded
+def _note_close(invocation: Invocation, code: object, reason: object) -> None:
+    if not isinstance(code, int) or code in _UNEVENTFUL:
+        return
+    failure = Failure(str(code), redact(str(reason or ""), invocation.private))
+    failed: Invocation | None = invocation
+    while failed is not None:  # a Router's call fails with its attempt
+        failed.failure, failed = failure, failed.parent
 
 
 @guarded
