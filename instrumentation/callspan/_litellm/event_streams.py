@@ -55,7 +55,7 @@ class _EventReader:
 
     def _events(self, chunk: Any) -> Iterator[Any]:
         if isinstance(chunk, str):
-            chunk = chunk.encode()
+            chunk = chunk.encode(errors="replace")
         if not isinstance(chunk, (bytes, bytearray)):
             yield chunk
             return
@@ -95,11 +95,16 @@ class MessageReader(_EventReader):
                 self._message |= {key: item for key, item in (as_mapping(read(event, "delta")) or {}).items() if item}
                 self._usage |= {k: v for k, v in (as_mapping(read(event, "usage")) or {}).items() if v is not None}
             case "content_block_start" if self._with_content:
-                self._blocks[read(event, "index")] = dict(as_mapping(read(event, "content_block")) or {})
+                self._blocks[_index(event)] = dict(as_mapping(read(event, "content_block")) or {})
             case "content_block_delta" if self._with_content:
-                _extend(self._blocks.setdefault(read(event, "index"), {}), read(event, "delta"))
+                _extend(self._blocks.setdefault(_index(event), {}), read(event, "delta"))
             case _:
                 pass
+
+
+def _index(event: Any) -> int:
+    index = read(event, "index")
+    return index if isinstance(index, int) else 0
 
 
 def _extend(block: dict[str, Any], delta: Any) -> None:
@@ -111,7 +116,7 @@ def _extend(block: dict[str, Any], delta: Any) -> None:
 
 def _finished(block: dict[str, Any]) -> dict[str, Any]:
     arguments = block.pop("partial_json", None)
-    if arguments:
+    if isinstance(arguments, str) and arguments:
         try:
             block["input"] = json.loads(arguments)
         except ValueError:

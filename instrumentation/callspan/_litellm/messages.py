@@ -97,15 +97,20 @@ def _input(api: str, arguments: Mapping[str, Any]) -> tuple[list[Message], list[
         return [{"role": "user", "parts": _parts(given)}], instructions
     messages: list[Message] = []
     for item in as_items(given):
-        if read(item, "role") in _SYSTEM_ROLES:
+        if _text(item, "role") in _SYSTEM_ROLES:
             instructions += _parts(read(item, "content"))
         else:
             messages.append(_message(item))
     return messages, instructions
 
 
+def _text(item: Any, name: str) -> str | None:
+    value = read(item, name)
+    return value if isinstance(value, str) else None
+
+
 def _message(item: Any) -> Message:
-    role = read(item, "role")
+    role = _text(item, "role")
     kind = read(item, "type")
     if role in {"tool", "function"}:
         parts = [_tool_result(read(item, "tool_call_id"), read(item, "content"))]
@@ -141,7 +146,8 @@ def _part(item: Any) -> Part:
         return {"type": "refusal", "content": read(item, "refusal")}
     if kind in _MEDIA:
         return _MEDIA[kind](item)
-    return {key: value for key, value in plain(item).items() if value is not None}
+    known = as_mapping(plain(item)) or {"type": kind}
+    return {key: value for key, value in known.items() if value is not None}
 
 
 def _image(item: Any) -> Part:
