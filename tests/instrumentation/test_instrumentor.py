@@ -20,6 +20,7 @@ from callspan._litellm.call import Recording
 from callspan._litellm.call_factory import CallFactory
 from callspan._litellm.seams import litellm_seams
 from callspan._metrics import Metrics
+from callspan._neighbours import joining
 from callspan._patches import Patches, Seam
 from callspan._tracer import TracerSource
 from instrumentation import calls
@@ -131,7 +132,8 @@ def test_without_litellm_it_is_harmless_and_said_once(tmp_path: Path) -> None:
     """
     done = run_python(program, env={"CALLSPAN_DESTINATIONS": "none"})
     assert done.stdout == "done\n"
-    assert done.stderr.count("LiteLLM is not installed") == 1
+    # Nothing is missing where there is an instrumentation of another library.
+    assert done.stderr.count("LiteLLM is not installed") == (0 if joining.anything_installed() else 1)
 
 
 def test_importing_callspan_imports_neither_litellm_nor_the_sdk() -> None:
