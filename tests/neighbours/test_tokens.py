@@ -81,6 +81,10 @@ def made(call):
 streamed = {"stream": True, "stream_options": {"include_usage": True}}
 claude = {"model": "anthropic/claude-sonnet-4-5", "messages": calls.MESSAGES, "max_tokens": 9}
 routed = {"model": "small", "messages": calls.MESSAGES}
+
+def by_router(name, **options):
+    return calls.make(getattr(calls.router(), name), **routed, **options)
+
 CALLS = {name: (lambda name=name: calls.make(getattr(litellm, name), **calls.arguments(name))) for name in calls.NAMES
          if "text" not in name}
 for name in ("completion", "acompletion"):
@@ -88,8 +92,8 @@ for name in ("completion", "acompletion"):
     CALLS[f"{name}, streamed"] = lambda function=function: calls.make(function, **calls.CHAT, **streamed)
     CALLS[f"{name}, Anthropic"] = lambda function=function: calls.make(function, **claude)
     CALLS[f"{name}, Anthropic, streamed"] = lambda function=function: calls.make(function, **claude, **streamed)
-    CALLS[f"{name}, Router"] = lambda name=name: calls.make(getattr(calls.router(), name), **routed)
-    CALLS[f"{name}, Router, streamed"] = lambda name=name: calls.make(getattr(calls.router(), name), **routed, **streamed)
+    CALLS[f"{name}, Router"] = lambda name=name: by_router(name)
+    CALLS[f"{name}, Router, streamed"] = lambda name=name: by_router(name, **streamed)
 
 PHASES = {
     "ours alone": [ours_on],
