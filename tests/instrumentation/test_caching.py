@@ -9,6 +9,8 @@ from typing import Any
 import fakeredis
 import litellm
 import pytest
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from instrumentation import calls
 from instrumentation.conftest import Spans, events
@@ -73,14 +75,38 @@ def test_a_hit_is_said_and_not_paid_for(name: str, stream: bool, spans: Spans, u
 
 
 @pytest.mark.usefixtures("cached")
-def test_a_synchronous_hit_is_said(spans: Spans, upstream: OpenAIUpstream) -> None:
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("name", ["completion", "embedding", "responses"])
+def test_a_synchronous_hit_is_said(name: str, stream: bool, spans: Spans, upstream: OpenAIUpstream) -> None:
+    if stream and name != "completion":
+        pytest.skip("LiteLLM keeps no such stream, or there is none")
     for _ in range(2):
-        litellm.completion(**calls.CHAT, caching=True)
+        calls.make(getattr(litellm, name), **calls.arguments(name), stream=stream or None, caching=True)
     asked, hit = spans()
     assert len(upstream.requests) == 1
     assert "litellm.cache_hit" not in asked.attributes
     assert hit.attributes["litellm.cache_hit"] is True
     assert hit.attributes.get("callspan.cost.amount", 0) == 0
+
+
+@pytest.mark.usefixtures("cached")
+def test_embeddings_of_which_some_were_cached_cost_what_the_others_did(spans: Spans, upstream: OpenAIUpstream) -> None:
+    """A hit, which all the same has asked the provider: for what it did not have."""
+
+    async def main() -> None:
+        for texts in (["one"], ["one", "two", "three"], ["one", "two"]):
+            await litellm.aembedding(model="openai/text-embedding-3-small", input=texts, caching=True)
+            await asyncio.sleep(0.2)  # LiteLLM stores what it caches in a task
+
+    asyncio.run(main())
+    asked, some, all_of_them = spans()
+    assert {"two", "three"} <= set(upstream.requests[-1].body["input"])
+    assert len(upstream.requests) == 2
+    assert "litellm.cache_hit" not in asked.attributes
+    assert some.attributes["litellm.cache_hit"] is all_of_them.attributes["litellm.cache_hit"] is True
+    assert some.attributes["callspan.cost.amount"] == asked.attributes["callspan.cost.amount"] > 0
+    assert all_of_them.attributes.get("callspan.cost.amount", 0) == 0
+    assert "litellm.pre_api_call" in events(some)
 
 
 def test_a_routers_hit_is_said(redis: int, spans: Spans, upstream: OpenAIUpstream) -> None:
@@ -104,11 +130,19 @@ def test_a_routers_hit_is_said(redis: int, spans: Spans, upstream: OpenAIUpstrea
     assert hit.attributes["litellm.cache_hit"] is True
 
 
+@pytest.mark.parametrize("name", ["completion", "acompletion"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_a_cache_that_is_not_there_hurts_no_call(
-    spans: Spans, upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPatch
+    name: str, stream: bool, spans: Spans, upstream: OpenAIUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(litellm, "cache", litellm.Cache(type="redis", host="127.0.0.1", port="1"))
-    question = [{"role": "user", "content": "Is anybody there?"}]
-    asyncio.run(twice(litellm.acompletion, model="openai/gpt-4o-mini", messages=question, caching=True))
-    assert upstream.requests
+    # At once: LiteLLM's Redis client waits for seconds before it tries again.
+    options = {"socket_connect_timeout": 0.2, "retry": Retry(NoBackoff(), 0)}
+    monkeypatch.setattr(litellm, "cache", litellm.Cache(type="redis", host="127.0.0.1", port="1", **options))
+    question = [{"role": "user", "content": f"Is anybody there? {name} {stream}"}]
+    for _ in range(2):
+        calls.make(getattr(litellm, name), model="openai/gpt-4o-mini", messages=question, caching=True, stream=stream)
+    # Some LiteLLMs keep what they could not store for a while, and answer from that.
+    hits = [span for span in spans() if span.attributes.get("litellm.cache_hit")]
+    assert len(upstream.requests) == 2 - len(hits) > 0
     assert [span.attributes["callspan.outcome"] for span in spans()] == ["success", "success"]
+    assert spans()[0].attributes["callspan.cost.amount"] > 0

@@ -17,6 +17,7 @@ from callspan._guard import guarded
 from callspan._invocation import Attributes, Invocation, await_outside, current_invocation, deactivate, step_outside
 from callspan._litellm import placed
 from callspan._litellm.request import provider_attributes, server_attributes
+from callspan._litellm.stream_results import reckoned_cost
 from callspan._litellm.untyped import read
 
 Args = tuple[Any, ...]
@@ -41,6 +42,18 @@ def wrap_post_call(wrapped: Callable[..., Any], instance: object, args: Args, kw
     if not inspect.isawaitable(args[0] if args else kwargs.get("original_response")):
         emit(invocation.span, semconv.EVENT_POST_API_CALL)
     return _call_outside(wrapped, args, kwargs) if _calls_back(instance) else wrapped(*args, **kwargs)
+
+
+def wrap_combining(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
+    """Wrapper of what puts embeddings that LiteLLM's cache had together with those that the provider was asked for.
+
+    What it returns says nothing of the cost of the latter.
+    """
+    invocation = current_invocation()
+    asked_for = kwargs.get("embedding_response")
+    if invocation is not None and invocation.subject is not None and asked_for is not None:
+        invocation.late_attributes.update(reckoned_cost(invocation.subject, asked_for) or {})
+    return wrapped(*args, **kwargs)
 
 
 def wrap_callbacks(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:

@@ -212,6 +212,12 @@ def _lifecycle_seams() -> tuple[Seam, ...]:
     return (
         Seam("litellm.litellm_core_utils.asyncify", "run_async_function", carry, in_place=True),
         Seam("litellm", "stream_chunk_builder", _fixed(stream_results.wrap_stream_chunk_builder)),
+        Seam(
+            "litellm.caching.caching_handler",
+            "LLMCachingHandler._combine_cached_embedding_response_with_api_result",
+            _fixed(lifecycle.wrap_combining),
+            in_place=True,
+        ),
         Seam(_LOGGING, "Logging.pre_call", _fixed(lifecycle.wrap_pre_call)),
         Seam(_LOGGING, "Logging.post_call", _fixed(lifecycle.wrap_post_call)),
         Seam(utils, "async_pre_call_deployment_hook", async_callbacks),
