@@ -25,7 +25,9 @@ STREAMED: dict[str, Callable[[int, dict[str, Any], Answer], list[Event]]] = {
     "/v1/completions": openai_answers.text_stream,
     "/v1/responses": openai_responses.response_stream,
     "/v1/messages": openai_others.message_stream,
+    "/v1/audio/transcriptions": openai_others.transcript_stream,
 }
+SPEECH = "/v1/audio/speech"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +88,7 @@ class _Handler(Handler):
                 self._stream(request, behaviour.answer, only=behaviour.after_chunks)
                 self.drop()
             case CutStream():
-                body = json.dumps(WHOLE[request.path](request.number, request.body, behaviour.answer)).encode()
-                self.reply(200, body, {"Content-Type": "application/json"}, cut_at=len(body) // 2)
+                self._cut(request, behaviour.answer)
             case StreamError() if streamed:
                 self._stream(request, behaviour.answer, only=behaviour.after_chunks)
                 responses = request.path == "/v1/responses"
@@ -97,10 +98,19 @@ class _Handler(Handler):
             case StreamError():
                 self._fail(behaviour.error)
 
+    def _cut(self, request: Request, answer: Answer) -> None:
+        """Breaks off in the middle of the body."""
+        if request.path == SPEECH:
+            body, kind = openai_others.AUDIO, "audio/mpeg"
+        else:
+            body = json.dumps(WHOLE[request.path](request.number, request.body, answer)).encode()
+            kind = "application/json"
+        self.reply(200, body, {"Content-Type": kind}, cut_at=len(body) // 2)
+
     def _answer_otherwise(self, request: Request, answer: Answer) -> bool:
         """Answers at the other endpoints; says whether it did."""
         make = openai_others.answer_of(request.path)
-        if request.path == "/v1/audio/speech":
+        if request.path == SPEECH:
             self.reply(200, openai_others.AUDIO, {"Content-Type": "audio/mpeg", **self._ids()})
         elif make is not None and not request.body.get("stream"):
             self._reply(200, make(request.path, request.body, answer), answer.headers)

@@ -28,6 +28,13 @@ def transcription(_path: str, _body: Json, answer: Answer) -> Json:
     return {"text": answer.text, "usage": {**usage, "total_tokens": 18}}
 
 
+def transcript_stream(_number: int, body: Json, answer: Answer) -> list[Event]:
+    """The same as it is streamed."""
+    pieces = [({"type": "transcript.text.delta", "delta": piece}, True) for piece in answer.pieces]
+    done = ({"type": "transcript.text.done", **transcription("", body, answer)}, False)
+    return [Event(f"data: {json.dumps(event)}\n\n".encode(), is_piece) for event, is_piece in (*pieces, done)]
+
+
 def moderation(_path: str, body: Json, _answer: Answer) -> Json:
     """Nothing flagged."""
     result = {"flagged": False, "categories": {"violence": False}, "category_scores": {"violence": 0.01}}

@@ -1,7 +1,7 @@
 """Streams that LiteLLM hands on as the provider sent them, put together by callspan.
 
 Of chat, text and Responses streams LiteLLM itself makes the whole response (:mod:`callspan._litellm.stream_results`);
-of Anthropic's messages and Google's content it does so only for its own logging, after the stream.
+of Anthropic's messages, Google's content and transcripts it does so only for its own logging, after the stream.
 """
 
 import json
@@ -32,6 +32,8 @@ def reader_of(api: str, *, with_content: bool) -> Reader | None:
     """
     if api == "anthropic":
         return MessageReader(with_content=with_content)
+    if api == "transcription":
+        return TranscriptReader(with_content=with_content)
     return ContentReader(with_content=with_content) if api == "google" else None
 
 
@@ -154,3 +156,25 @@ class ContentReader(_EventReader):
             self._reason = read(candidate, "finishReason") or read(candidate, "finish_reason") or self._reason
             if self._with_content:
                 self._parts += as_items(read(read(candidate, "content"), "parts"))
+
+
+class TranscriptReader(_EventReader):
+    """Takes a transcript, with what it used, from the event that ends its stream; until then as far as it has come."""
+
+    def __init__(self, *, with_content: bool) -> None:
+        super().__init__(with_content=with_content)
+        self._pieces: list[str] = []
+        self._whole: dict[str, Any] = {}
+
+    def response(self) -> Mapping[str, Any] | None:
+        """The transcript, ``None`` if it has not begun."""
+        return {"text": "".join(self._pieces), **self._whole} if self._seen else None
+
+    def _take(self, event: Any) -> None:
+        match read(event, "type"):
+            case "transcript.text.delta" if self._with_content:
+                self._pieces.append(str(read(event, "delta") or ""))
+            case "transcript.text.done":
+                self._whole = {"text": read(event, "text"), "usage": read(event, "usage")}
+            case _:
+                pass
