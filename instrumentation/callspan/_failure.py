@@ -52,14 +52,22 @@ class Failure:
 def describe_exception(error: BaseException, private: Iterable[str] = ()) -> Failure:
     """Describe ``error``; ``private`` values and anything that looks like a credential are redacted."""
     private = tuple(private)
-    status = getattr(error, "status_code", None)
     stacktrace = "".join(traceback.format_exception(error))
     return Failure(
         error_type=qualified_name(type(error)),
         message=redact(str(error)[:_LARGEST_MESSAGE], private),
         stacktrace=redact(stacktrace, private),
-        status_code=status if isinstance(status, int) and not isinstance(status, bool) else None,
+        status_code=_status_of(error),
     )
+
+
+def _status_of(error: BaseException) -> int | None:
+    # LiteLLM's own errors and the providers' say it themselves; those of the HTTP client, by their response.
+    for owner in (error, getattr(error, "response", None)):
+        status = getattr(owner, "status_code", None)
+        if isinstance(status, int) and not isinstance(status, bool):
+            return status
+    return None
 
 
 def qualified_name(exception_type: type[BaseException]) -> str:
