@@ -1,6 +1,7 @@
 """The real LiteLLM proxy: its calls are in their callers' traces, once, and nobody's key is."""
 
 import contextlib
+import itertools
 import json
 import os
 import secrets
@@ -16,7 +17,16 @@ import httpx
 import openai
 import pytest
 
-from loopback.litellm_proxy import KEYS, MASTER_KEY, PROVIDER_KEY, VIRTUAL_KEY, LiteLLMProxy, absent, litellm_proxy
+from loopback.litellm_proxy import (
+    KEYS,
+    MASTER_KEY,
+    PASSED,
+    PROVIDER_KEY,
+    VIRTUAL_KEY,
+    LiteLLMProxy,
+    absent,
+    litellm_proxy,
+)
 from loopback.openai_api import Answer, Fail, OpenAIUpstream
 from loopback.otlp_receiver import Accept, OtlpReceiver, ReceivedSpan, Status
 from loopback.processes import SCRIPTS
@@ -148,26 +158,49 @@ def test_one_request_is_one_call(proxy: LiteLLMProxy, request_of_kind: Callable[
     assert set(outcomes(spans)) == {"success"}
 
 
+WAYS_THROUGH: Final = {"openai": "/openai/v1/chat/completions", "anthropic": "/anthropic/v1/messages", "own": PASSED}
+
+
+def passed_on(proxy: LiteLLMProxy, caller: openai.OpenAI, way: str, *, stream: bool, pieces: int | None = None) -> Any:
+    """The status of what is passed on, and what comes of it, as far as it is read."""
+    headers = {**caller.auth_headers, "traceparent": str(caller.default_headers["traceparent"])}
+    body = {"model": "gpt-4o-mini", "max_tokens": 50, "messages": MESSAGES, "stream": stream}
+    with httpx.stream("POST", proxy.url + WAYS_THROUGH[way], headers=headers, json=body, timeout=30) as answer:
+        return answer.status_code, b"".join(itertools.islice(answer.iter_bytes(), pieces))
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_what_is_passed_through_is_a_call(proxy: LiteLLMProxy, stream: bool) -> None:
+@pytest.mark.parametrize("way", WAYS_THROUGH)
+def test_what_is_passed_through_is_a_call(proxy: LiteLLMProxy, way: str, stream: bool) -> None:
     """What goes to the provider as it came: a span in the caller's trace, to the answer's end, with no key in it."""
     with client(proxy) as (caller, trace_id, _):
-        passing = caller.with_options(base_url=f"{proxy.url}/openai/v1")
-        answer = passing.chat.completions.create(model="gpt-4o-mini", messages=MESSAGES, stream=stream)
-        assert list(answer) if stream else answer.choices
+        status, answer = passed_on(proxy, caller, way, stream=stream)
+        assert (status, b"loopback" in answer) == (200, True)
         (span,) = settled(proxy)
-        assert (span.name, span.trace_id) == ("passthrough", trace_id)
+        assert (span.attributes["gen_ai.operation.name"], span.trace_id) == ("passthrough", trace_id)
         assert span.attributes["callspan.outcome"] == "success"
         assert span.attributes["server.address"] == "127.0.0.1"
+        assert span.attributes.get("gen_ai.provider.name") == (None if way == "own" else way)
         assert ("gen_ai.response.time_to_first_chunk" in span.attributes) == stream
         proxy.receiver.spans.clear()
         proxy.upstream.behave(Fail(429, f"Rate limit for {PROVIDER_KEY}"))
-        with pytest.raises(openai.APIStatusError):
-            passing.chat.completions.create(model="gpt-4o-mini", messages=MESSAGES, stream=stream)
+        assert passed_on(proxy, caller, way, stream=stream)[0] == 429
+    (failed,) = settled(proxy)
+    assert failed.attributes["callspan.outcome"] == "failure"
+    assert failed.attributes["http.response.status_code"] == 429
+    sent = span.span.SerializeToString() + failed.span.SerializeToString()
+    assert not [key for key in KEYS if key.encode() in sent]
+
+
+@pytest.mark.parametrize("way", WAYS_THROUGH)
+def test_a_client_that_goes_away_while_it_is_passed_something(proxy: LiteLLMProxy, way: str) -> None:
+    proxy.upstream.models["gpt-4o-mini"] = Answer(text="word " * 100, chunk_delay=0.1)
+    with client(proxy) as (caller, *_):
+        passed_on(proxy, caller, way, stream=True, pieces=1)
+    gone = time.time()
     (span,) = settled(proxy)
-    assert span.attributes["callspan.outcome"] == "failure"
-    assert span.attributes["http.response.status_code"] == 429
-    assert PROVIDER_KEY.encode() not in span.span.SerializeToString()
+    assert span.attributes["callspan.outcome"] in {"cancelled", "abandoned"}
+    assert span.span.end_time_unix_nano / 1e9 < gone + 2
 
 
 def test_a_client_that_goes_away_in_mid_stream(proxy: LiteLLMProxy) -> None:

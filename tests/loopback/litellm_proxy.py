@@ -23,6 +23,8 @@ MASTER_KEY: Final = "sk-master-of-the-loopback-proxy"
 VIRTUAL_KEY: Final = "virtual-of-the-loopback-proxy"
 PROVIDER_KEY: Final = "provider-of-the-loopback-proxy"
 KEYS: Final = (MASTER_KEY, VIRTUAL_KEY, PROVIDER_KEY)
+PASSED: Final = "/passed/on"
+"""Where its configuration has it pass on what is asked for of chat."""
 
 # What LiteLLM's proxy imports, and LiteLLM itself does not ask for; semver where its extra `proxy` has it.
 _NEEDED: Final = ("apscheduler", "backoff", "expression", "fastapi", "fastapi_sso", "orjson", "redis", "websockets") + (
@@ -35,8 +37,8 @@ _WITHOUT_SERVER_SPANS: Final = {
     "NO_SERVER_SPANS": "1",
 }
 _MODELS: Final = {"assistant": "gpt-4o-mini", "embedder": "text-embedding-3-small", "painter": "gpt-image-1"}
+_GENERAL: Final = {"master_key": MASTER_KEY, "custom_auth": "handler.auth"}
 _CONFIG: Final = {
-    "general_settings": {"master_key": MASTER_KEY, "custom_auth": "handler.auth"},
     "litellm_settings": {"callbacks": "handler.logger"},
     "router_settings": {"num_retries": 2, "retry_after": 0, "disable_cooldowns": True},
 }
@@ -138,13 +140,19 @@ def litellm_proxy(
         {"model_name": name, "litellm_params": {"model": f"openai/{model}", **parameters}}
         for name, model in _MODELS.items()
     ]
-    (directory / "config.yaml").write_text(json.dumps({"model_list": models, **_CONFIG}))  # JSON is YAML
+    passed = {"path": PASSED, "target": f"{upstream.base_url}/chat/completions"}
+    passed["headers"] = {"Authorization": f"Bearer {PROVIDER_KEY}"}
+    settings = {**_GENERAL, "pass_through_endpoints": [passed]}
+    config = {"model_list": models, "general_settings": settings, **_CONFIG}
+    (directory / "config.yaml").write_text(json.dumps(config))  # JSON is YAML
     (directory / "handler.py").write_text(_HANDLER)
     spool = directory / "spool"
     changes = {
         "CALLSPAN_SPOOL_DIR": str(spool),
         "OPENAI_API_BASE": f"http://127.0.0.1:{upstream.port}",  # of what it passes on as it comes
         "OPENAI_API_KEY": PROVIDER_KEY,
+        "ANTHROPIC_API_BASE": f"http://127.0.0.1:{upstream.port}",
+        "ANTHROPIC_API_KEY": PROVIDER_KEY,
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",  # a distro has its own default
         "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "litellm",  # others', which would record each call again

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from callspan._failure import Failure
+from callspan._guard import guarded
 from callspan._in_place import Wrapper
 from callspan._invocation import deactivate
 from callspan._litellm.call import Call
@@ -22,10 +23,15 @@ def wrap_pass_through(factory: CallFactory) -> Wrapper:
 
     def wrap(wrapped: Callable[..., Any], _instance: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         answer = wrapped(*args, **kwargs)
-        call = factory.start(_OPERATION, (), _arguments({**dict(zip(_PARAMETERS, args, strict=False)), **kwargs}))
+        call = _start(factory, {**dict(zip(_PARAMETERS, args, strict=False)), **kwargs})
         return answer if call is None else _relay(call, answer)
 
     return wrap
+
+
+@guarded
+def _start(factory: CallFactory, given: Mapping[str, Any]) -> Call | None:
+    return factory.start(_OPERATION, (), _arguments(given))
 
 
 def _arguments(given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -33,12 +39,21 @@ def _arguments(given: Mapping[str, Any]) -> Mapping[str, Any]:
     request = given.get("request")  # a mapping too, of what the server knows, in which headers are something else
     asked = {
         "api_base": given.get("target"),
-        "custom_llm_provider": given.get("custom_llm_provider"),
+        "custom_llm_provider": given.get("custom_llm_provider") or _provider_of(request),
         "headers": given.get("custom_headers"),  # with the provider's key
         "model": read(as_mapping(given.get("custom_body")), "model"),
         "proxy_server_request": {"headers": dict(getattr(request, "headers", None) or {})},
     }
     return {name: value for name, value in asked.items() if value is not None}
+
+
+def _provider_of(request: object) -> str | None:
+    """Whose API is passed through, which the proxy's own paths begin with: ``/anthropic/v1/messages``."""
+    import litellm  # noqa: PLC0415  # its proxy is running, so it is imported
+
+    path = getattr(getattr(request, "url", None), "path", None)
+    first = path.split("/")[1] if isinstance(path, str) and path.startswith("/") else None
+    return first if first in litellm.provider_list else None
 
 
 async def _relay(call: Call, answer: Awaitable[Any]) -> Any:
