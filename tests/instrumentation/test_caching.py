@@ -9,6 +9,7 @@ from typing import Any
 import fakeredis
 import litellm
 import pytest
+from redis.asyncio import Connection
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*StreamWriter.__del__:pytest.Py
 @pytest.fixture(autouse=True)
 def _nothing_left_open() -> Iterator[None]:
     yield
+    litellm.cache = None
+    litellm.in_memory_llm_clients_cache.flush_cache()  # of Redis too
     gc.collect()  # while the warnings that it brings are let through
 
 
@@ -48,12 +51,19 @@ def cached(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(litellm, "cache", litellm.Cache(**where))
 
 
+async def hang_up() -> None:
+    """Close LiteLLM's connections to Redis, while there is the loop to do it: who holds them may live on."""
+    for connection in [held for held in gc.get_objects() if isinstance(held, Connection)]:
+        await connection.disconnect()
+
+
 async def twice(function: Any, **arguments: Any) -> None:
     for _ in range(2):
         result = await function(**arguments)
         if arguments.get("stream"):
             assert [chunk async for chunk in result]
         await asyncio.sleep(0.2)  # LiteLLM stores what it caches in a task
+    await hang_up()
 
 
 @pytest.mark.usefixtures("cached")
@@ -97,6 +107,7 @@ def test_embeddings_of_which_some_were_cached_cost_what_the_others_did(spans: Sp
         for texts in (["one"], ["one", "two", "three"], ["one", "two"]):
             await litellm.aembedding(model="openai/text-embedding-3-small", input=texts, caching=True)
             await asyncio.sleep(0.2)  # LiteLLM stores what it caches in a task
+        await hang_up()
 
     asyncio.run(main())
     asked, some, all_of_them = spans()
