@@ -128,8 +128,7 @@ class Call:
             return observe_stream(
                 result, self, carries_context=self._operation.takes_attempts or self._operation.takes_calls
             )
-        failure = self.invocation.failure
-        self._end(semconv.OUTCOME_SUCCESS if failure is None else semconv.OUTCOME_FAILURE, failure, result)
+        self._end(semconv.OUTCOME_SUCCESS, response=result)
         return result
 
     def raised(self, error: BaseException) -> None:
@@ -142,9 +141,7 @@ class Call:
         if error is not None:
             self.raised(error)
         elif self.invocation.open:
-            failure = self.invocation.failure
-            outcome = outcome if failure is None else semconv.OUTCOME_FAILURE
-            self._end(outcome, failure, response=self._stream_result())
+            self._end(outcome, response=self._stream_result())
 
     def abandon(self) -> None:
         """Take note that the stream was dropped. Finalizers come here, in any thread and context."""
@@ -201,6 +198,8 @@ class Call:
         response: object = None,
         error: BaseException | None = None,
     ) -> None:
+        if failure is None and self.invocation.failure is not None:
+            outcome, failure = semconv.OUTCOME_FAILURE, self.invocation.failure
         attributes = self._attributes(response)
         if self.invocation.close(outcome, attributes, failure):
             if not self.invocation.is_outline:

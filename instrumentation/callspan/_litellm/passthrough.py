@@ -1,17 +1,16 @@
 """What LiteLLM's proxy passes on to a provider as it came, past LiteLLM's own functions."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from callspan._failure import Failure
 from callspan._guard import guarded
 from callspan._in_place import Wrapper
-from callspan._invocation import deactivate
 from callspan._litellm.call import Call
 from callspan._litellm.call_factory import CallFactory
 from callspan._litellm.operations import KINDS, Operation
 from callspan._litellm.untyped import as_mapping, read
-from callspan._litellm.wrappers import raised_later
+from callspan._litellm.wrappers import await_call
 
 _OPERATION: Final = Operation("litellm.proxy.pass_through_request", KINDS["llm_passthrough_route"], takes_calls=True)
 _PARAMETERS: Final = ("request", "target", "custom_headers", "user_api_key_dict", "custom_body")
@@ -22,9 +21,8 @@ def wrap_pass_through(factory: CallFactory) -> Wrapper:
     """Wrapper of the coroutine function that asks the provider, and answers with the server's response."""
 
     def wrap(wrapped: Callable[..., Any], _instance: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        answer = wrapped(*args, **kwargs)
         call = _start(factory, {**dict(zip(_PARAMETERS, args, strict=False)), **kwargs})
-        return answer if call is None else _relay(call, answer)
+        return await_call(call, wrapped, args, kwargs, _take)
 
     return wrap
 
@@ -56,25 +54,13 @@ def _provider_of(request: object) -> str | None:
     return first if first in litellm.provider_list else None
 
 
-async def _relay(call: Call, answer: Awaitable[Any]) -> Any:
-    call.asynchronous = True
-    call.start()
-    activation = call.invocation.activate()
-    try:
-        response = await answer
-    except BaseException as error:
-        await raised_later(call, error)
-        raise
-    finally:
-        deactivate(activation)
+def _take(call: Call, response: Any) -> Any:
+    """Take note of the server's response, or, if it is streamed, of its body as that goes by."""
     status = read(response, "status_code")
     if isinstance(status, int) and status >= _FIRST_ERROR:
         call.invocation.failure = Failure(str(status), "", status_code=status)
     body = getattr(response, "body_iterator", None)
     if body is None:
-        call.returned(response)
-    else:
-        response.body_iterator = call.returned(body)
-    if call.pauses:
-        await call.pause_async()
+        return call.returned(response)
+    response.body_iterator = call.returned(body)
     return response

@@ -37,7 +37,7 @@ def wrap_awaited_entry_point(factory: CallFactory, operation: Operation) -> Wrap
     def wrap(wrapped: Callable[..., Any], instance: object, args: Args, kwargs: Kwargs) -> Awaitable[Any]:
         if is_part(operation):
             return wrapped(*args, **kwargs)
-        return _await_call(factory.start(operation, _positional(instance, args), kwargs), wrapped, args, kwargs)
+        return await_call(factory.start(operation, _positional(instance, args), kwargs), wrapped, args, kwargs)
 
     return wrap
 
@@ -71,7 +71,7 @@ def wrap_dispatch(factory: CallFactory, *, asynchronous: bool) -> Wrapper:
     def wrap(wrapped: Callable[..., Any], instance: object, args: Args, kwargs: Kwargs) -> Any:
         return make_call(start(instance, args, kwargs), wrapped, args, kwargs)
 
-    make_call = _await_call if asynchronous else _make_call
+    make_call = await_call if asynchronous else _make_call
     return wrap
 
 
@@ -90,7 +90,7 @@ def wrap_generic(factory: CallFactory, *, asynchronous: bool) -> Wrapper:
         call = None if function is None else factory.start(of_function(function), (), kwargs)
         return make_call(call, wrapped, args, kwargs)
 
-    make_call = _await_call if asynchronous else _make_call
+    make_call = await_call if asynchronous else _make_call
     return wrap
 
 
@@ -109,7 +109,7 @@ def wrap_planned(factory: CallFactory, *, asynchronous: bool) -> Wrapper:
         call = factory.start(of_endpoint(endpoint), (), as_mapping(given) or {}) if isinstance(endpoint, str) else None
         return make_call(call, wrapped, args, kwargs)
 
-    make_call = _await_call if asynchronous else _make_call
+    make_call = await_call if asynchronous else _make_call
     return wrap
 
 
@@ -143,9 +143,22 @@ def _make_call(call: Call | None, wrapped: Callable[..., Any], args: Args, kwarg
     return value
 
 
-def _await_call(
-    call: Call | None, wrapped: Callable[..., Coroutine[Any, Any, Any]], args: Args, kwargs: Kwargs
+def await_call(
+    call: Call | None,
+    wrapped: Callable[..., Coroutine[Any, Any, Any]],
+    args: Args,
+    kwargs: Kwargs,
+    take: Callable[[Call, Any], Any] = Call.returned,
 ) -> Awaitable[Any]:
+    """Make an asynchronous call, if there is one to record, and take note of how it goes.
+
+    Args:
+        call: the call, or ``None``.
+        wrapped: makes it.
+        args: of the call.
+        kwargs: of the call.
+        take: takes note of what it returned, and returns what to hand to the caller.
+    """
     try:
         result = wrapped(*args, **kwargs)
     except BaseException as error:  # arguments that do not fit are refused before there is a coroutine
@@ -157,38 +170,37 @@ def _await_call(
     if call is None:
         return result
     call.asynchronous = True
-    return _begin_later(call, result) if call.tells_of_start else _finish_later(call, result)
+    return _begin_later(call, result, take) if call.tells_of_start else _finish_later(call, result, take)
 
 
-async def _begin_later(call: Call, result: Coroutine[Any, Any, Any]) -> Any:
+async def _begin_later(call: Call, result: Coroutine[Any, Any, Any], take: Callable[[Call, Any], Any]) -> Any:
     call.start()
     if call.pauses:
         try:
             await call.pause_async()
         except BaseException as error:
             result.close()
-            await raised_later(call, error)
+            await _raised(call, error)
             raise
-    return await _finish_later(call, result)
+    return await _finish_later(call, result, take)
 
 
-async def _finish_later(call: Call, result: Awaitable[Any]) -> Any:
+async def _finish_later(call: Call, result: Awaitable[Any], take: Callable[[Call, Any], Any] = Call.returned) -> Any:
     activation = call.invocation.activate()
     try:
         value = await result
     except BaseException as error:
-        await raised_later(call, error)
+        await _raised(call, error)
         raise
     finally:
         deactivate(activation)
-    value = call.returned(value)
+    value = take(call, value)
     if call.pauses:
         await call.pause_async()
     return value
 
 
-async def raised_later(call: Call, error: BaseException) -> None:
-    """Take note of what an asynchronous call has raised."""
+async def _raised(call: Call, error: BaseException) -> None:
     call.raised(error)
     if not call.pauses:
         return
