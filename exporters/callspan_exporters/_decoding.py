@@ -69,14 +69,14 @@ def decode_span(encoded: EncodedSpan) -> ReadableSpan:
 @lru_cache(maxsize=256)
 def _resource(encoded: bytes) -> Resource:
     message = trace_pb2.ResourceSpans.FromString(encoded)
-    return Resource(_values(message.resource.attributes), message.schema_url)
+    return Resource(values(message.resource.attributes), message.schema_url)
 
 
 @lru_cache(maxsize=1024)
 def _scope(encoded: bytes) -> InstrumentationScope:
     message = trace_pb2.ScopeSpans.FromString(encoded)
     scope = message.scope
-    return InstrumentationScope(scope.name, scope.version, message.schema_url, _values(scope.attributes))
+    return InstrumentationScope(scope.name, scope.version, message.schema_url, values(scope.attributes))
 
 
 def _context(span: trace_pb2.Span) -> SpanContext | None:
@@ -124,13 +124,14 @@ def _bounded(items: Sequence[_Item], dropped: int) -> Sequence[_Item]:
 
 
 def _attributes(attributes: Iterable[common_pb2.KeyValue], dropped: int) -> BoundedAttributes:
-    bounded = BoundedAttributes(attributes=_values(attributes))
+    bounded = BoundedAttributes(attributes=values(attributes))
     # Added: the installed SDK may not keep what that of the process which made the span did.
     bounded.dropped += dropped
     return bounded
 
 
-def _values(attributes: Iterable[common_pb2.KeyValue]) -> dict[str, Any]:
+def values(attributes: Iterable[common_pb2.KeyValue]) -> dict[str, Any]:
+    """Return attributes by their keys, as the SDK has them: arrays as tuples, maps as dictionaries."""
     return {attribute.key: _value(attribute.value) for attribute in attributes}
 
 
@@ -139,5 +140,5 @@ def _value(value: common_pb2.AnyValue) -> Any:
     if kind == "array_value":
         return tuple(_value(item) for item in value.array_value.values)
     if kind == "kvlist_value":
-        return _values(value.kvlist_value.values)
+        return values(value.kvlist_value.values)
     return getattr(value, kind) if kind else None

@@ -2,66 +2,91 @@
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from callspan_exporters._delivery import Delivery
+from callspan_exporters._kinds import destination_named
 from callspan_exporters._outcome import Destination
 from callspan_exporters._sdk import otlp_is_wanted
+from callspan_exporters._variables import SettingError
 from callspan_exporters.environment_variables import CALLSPAN_DESTINATIONS
 from callspan_exporters.otlp import OTLPDestination, endpoint_is_explicit
+from callspan_exporters.span_exporter import as_destination
 
 _logger = logging.getLogger(__name__)
 
-_OTLP = "otlp"
-_NONE = "none"
-_ALLOWED = (_OTLP, _NONE)
+_OTLP: Final = "otlp"
+_NONE: Final = "none"
 
 
-def named_destinations() -> list[str]:
-    """Return the names in ``CALLSPAN_DESTINATIONS``, without those that mean nothing, which are warned of.
+def destinations_of_environment() -> list[Destination]:
+    """Return what ``CALLSPAN_DESTINATIONS`` names, as the variables of each configure it.
 
     Where it names none, ``OTEL_TRACES_EXPORTER`` decides: who asks there for ``console`` or ``none`` alone has named
-    the provider's own processors.
+    the provider's own processors. What cannot be used is warned of, and the others are.
     """
     text = os.environ.get(CALLSPAN_DESTINATIONS, "").strip() or (_OTLP if otlp_is_wanted() else _NONE)
     names = [name for part in text.split(",") if (name := part.strip().lower())]
-    for name in names:
-        if name not in _ALLOWED:
-            _logger.warning(
-                "%s=%r: %r is no destination and is ignored. There are: %s",
-                CALLSPAN_DESTINATIONS,
-                text,
-                name,
-                ", ".join(_ALLOWED),
-            )
-    return [name for name in names if name in _ALLOWED and name != _NONE]
+    return chosen_destinations([name for name in names if name != _NONE], CALLSPAN_DESTINATIONS)
 
 
-def destinations_of_environment() -> list[OTLPDestination]:
-    """Return what ``CALLSPAN_DESTINATIONS`` and the variables of each destination say."""
-    return [OTLPDestination.from_environment() for _ in named_destinations()[:1]]
+def chosen_destinations(chosen: Iterable[object], setting: str) -> list[Destination]:
+    """Return destinations for what was chosen, each once. Never raises: what cannot be used is warned of.
+
+    Args:
+        chosen: names of kinds, destinations, and OpenTelemetry exporters.
+        setting: where it was chosen, for people.
+    """
+    found: dict[str, Destination] = {}
+    for each in chosen:
+        try:
+            destination = destination_named(each) if isinstance(each, str) else as_destination(cast("Any", each))
+        except (SettingError, TypeError) as error:
+            what = repr(each) if isinstance(each, str) else type(each).__qualname__
+            _logger.warning("%s: no spans go to %s, for %s", setting, what, error)
+        except Exception as error:  # somebody else's kind
+            _logger.warning("%s: no spans go to %r, which failed: %s", setting, each, type(error).__name__)
+            _logger.debug("%r failed", each, exc_info=True)
+        else:
+            found.setdefault(destination.identity, destination)
+    return list(found.values())
 
 
 class Destinations:
     """Decides what a delivery sends to.
 
-    The destination of the environment yields to that of a stock exporter, unless the environment names an endpoint and
+    OTLP as the environment has it yields to that of a stock exporter, unless the environment names an endpoint and
     the exporter another one: then both are sent to.
     """
 
-    def __init__(self, delivery: Delivery, default: OTLPDestination | None) -> None:
+    def __init__(self, delivery: Delivery, chosen: Sequence[Destination]) -> None:
         """Begin with what the delivery has.
 
         Args:
             delivery: what sends.
-            default: the destination of the environment, among the delivery's.
+            chosen: by the environment or the program, among the delivery's.
         """
         self._delivery = delivery
-        self._default = default
+        self._chosen = list(chosen)
+        self._default = next(
+            (each for each in chosen if isinstance(each, OTLPDestination) and each.kind == _OTLP), None
+        )
         # A configuration file speaks for all of the SDK: with one, the variables are not meant.
         self._explicit = endpoint_is_explicit() and not os.environ.get("OTEL_CONFIG_FILE")
         self._left: set[str] = set()
+
+    def choose(self, destinations: Sequence[Destination]) -> None:
+        """Send to these from now on, in the place of what was chosen before. Those that stay keep their place."""
+        wanted = {destination.identity: destination for destination in destinations}
+        for chosen in self._chosen:
+            if chosen.identity not in wanted:
+                self._delivery.remove(chosen)
+        for destination in destinations:
+            self._delivery.add(destination)
+        self._chosen = [each for each in self._delivery.destinations() if each.identity in wanted]
+        self._delivery.start_for_what_is_left()
 
     def take_over(self, destination: OTLPDestination) -> None:
         """Send to where a stock exporter sent, in its place."""

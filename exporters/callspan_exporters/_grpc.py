@@ -10,10 +10,11 @@ from google.rpc.error_details_pb2 import RetryInfo
 
 from callspan_exporters._encoded import EncodedSpan
 from callspan_exporters._encoding import frame_request
+from callspan_exporters._http import OTLP_ADVICE, Advice
+from callspan_exporters._otlp_http import partial
 from callspan_exporters._outcome import Outcome, Verdict
-from callspan_exporters._transport import CHECK_ENDPOINT, CHECK_HEADERS, partial
 
-# The first channel imports these otherwise, in a sender's thread: see _transport.
+# The first channel imports these otherwise, in a sender's thread: see _http.
 IMPORTED_FOR_SENDERS: Final = tuple(map(importlib.import_module, ("grpc.experimental", "grpc._channel")))
 
 _EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -31,11 +32,7 @@ _RETRIED: Final = frozenset(
         grpc.StatusCode.UNKNOWN,
     }
 )
-_FIXES: Final = {
-    grpc.StatusCode.UNAUTHENTICATED: CHECK_HEADERS,
-    grpc.StatusCode.PERMISSION_DENIED: CHECK_HEADERS,
-    grpc.StatusCode.UNIMPLEMENTED: CHECK_ENDPOINT,
-}
+_OF_KEYS: Final = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
 _OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
     # We wait ourselves; by default a channel refuses for up to two minutes to look whether the server is back.
@@ -53,7 +50,9 @@ class GrpcTransport:
         metadata: Mapping[str, str],
         compression: str,
         credentials: grpc.ChannelCredentials | None,
+        *,
         options: Sequence[tuple[str, Any]] = (),
+        advice: Advice = OTLP_ADVICE,
     ) -> None:
         """Prepare the channel; nothing is connected yet.
 
@@ -63,6 +62,7 @@ class GrpcTransport:
             compression: ``gzip``, ``deflate`` or ``none``.
             credentials: for TLS; None is without.
             options: of the channel, before ours.
+            advice: what may mend what goes wrong.
         """
         compressions = {"gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
         chosen = compressions.get(compression, grpc.Compression.NoCompression)
@@ -71,6 +71,7 @@ class GrpcTransport:
             self._channel = grpc.insecure_channel(target, options=all_options, compression=chosen)
         else:
             self._channel = grpc.secure_channel(target, credentials, options=all_options, compression=chosen)
+        self._advice = advice
         self._metadata = tuple((key.lower(), value) for key, value in metadata.items())
         self._export: Any = self._channel.unary_unary(_EXPORT)
 
@@ -79,10 +80,10 @@ class GrpcTransport:
         try:
             answer: bytes = self._export(frame_request(spans), timeout=timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
-            return _failure(error)
+            return _failure(error, self._advice)
         except ValueError:
             # Not what it says: that would be the metadata, and thereby a key.
-            return Outcome(Verdict.HELD, "a header that gRPC does not allow", reached=False, fix=CHECK_HEADERS)
+            return Outcome(Verdict.HELD, "a header that gRPC does not allow", reached=False, fix=self._advice.key)
         return partial(answer)
 
     def close(self) -> None:
@@ -90,7 +91,7 @@ class GrpcTransport:
         self._channel.close()
 
 
-def _failure(error: Any) -> Outcome:
+def _failure(error: Any, advice: Advice) -> Outcome:
     code: grpc.StatusCode = error.code()
     details: str = error.details() or ""
     reason = f"gRPC {code.name}: {details}" if details else f"gRPC {code.name}"
@@ -99,9 +100,10 @@ def _failure(error: Any) -> Outcome:
     if code in _REJECTED:
         return Outcome(Verdict.REJECTED, reason)
     if code not in _RETRIED:
-        return Outcome(Verdict.HELD, reason, fix=_FIXES.get(code, ""))
+        fix = advice.key if code in _OF_KEYS else advice.endpoint if code is grpc.StatusCode.UNIMPLEMENTED else ""
+        return Outcome(Verdict.HELD, reason, fix=fix)
     if code is grpc.StatusCode.UNAVAILABLE and "onnect" in details:
-        return Outcome(Verdict.RETRY, _short(details), reached=False, fix=CHECK_ENDPOINT)
+        return Outcome(Verdict.RETRY, _short(details), reached=False, fix=advice.endpoint)
     reached = code is not grpc.StatusCode.DEADLINE_EXCEEDED
     return Outcome(Verdict.RETRY, reason, reached=reached, retry_after_s=_retry_after_s(error))
 

@@ -14,11 +14,11 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from callspan import semconv
 from callspan_exporters._backoff import Backoff
 from callspan_exporters._flush import Errand, Flush
+from callspan_exporters._http import described
 from callspan_exporters._metrics import ExporterMetrics
 from callspan_exporters._outcome import Destination, Outcome, Sink, Transport, Verdict
 from callspan_exporters._settings import BatchSettings
 from callspan_exporters._spool import Backlog, Spool, StoredSpan
-from callspan_exporters._transport import described
 from callspan_exporters._troubles import Troubles
 
 _logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from opentelemetry import trace
@@ -15,7 +15,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from callspan_exporters import _sdk
 from callspan_exporters._attach import attach
 from callspan_exporters._delivery import Delivery
-from callspan_exporters._destinations import Destinations, destinations_of_environment
+from callspan_exporters._destinations import Destinations, chosen_destinations, destinations_of_environment
+from callspan_exporters._outcome import Destination
 from callspan_exporters._settings import BatchSettings, exit_budget_s, limits, spool_root
 from callspan_exporters._watching import watch_provider, watcher
 from callspan_exporters.callback import CallbackDestination
@@ -35,12 +36,14 @@ def pre_instrument() -> None:
         ensure_delivery()
 
 
-def ensure_delivery(tracer_provider: Any = None) -> bool:
+def ensure_delivery(tracer_provider: Any = None, destinations: Sequence[object] | None = None) -> bool:
     """Have the spans of a tracer provider stored and delivered. Harmless when called again. Never raises.
 
     Args:
         tracer_provider: an SDK tracer provider. By default the global one; where there is none, one is set up by
             OTEL_*, and yields to the application's own.
+        destinations: where spans go, in the place of what ``CALLSPAN_DESTINATIONS`` names or was chosen before: names
+            as it has them, destinations, and OpenTelemetry exporters. By default all stays as it is.
 
     Returns:
         Whether spans are delivered, by callspan or, with ``CALLSPAN_DESTINATIONS=none``, by the provider.
@@ -49,7 +52,7 @@ def ensure_delivery(tracer_provider: Any = None) -> bool:
         return False
     try:
         with _lock:
-            return _composition.ensure(tracer_provider)
+            return _composition.ensure(tracer_provider, destinations)
     except Exception:  # no telemetry failure reaches the application
         _logger.warning("Spans are not delivered by callspan", exc_info=True)
         return False
@@ -116,13 +119,16 @@ class _Composition:
     def __init__(self) -> None:
         self._delivery: Delivery | None = None
         self._destinations: Destinations | None = None
+        self._chosen: list[Destination] | None = None
         self._callbacks: dict[str, CallbackDestination] = {}
         self._providers: weakref.WeakSet[Any] = weakref.WeakSet()
         self._default_provider: Any = None
         self._stop_watching: Callable[[], None] | None = None
         self._ready = False
 
-    def ensure(self, provider: Any) -> bool:
+    def ensure(self, provider: Any, chosen: Sequence[object] | None) -> bool:
+        if chosen is not None:
+            self._choose(chosen_destinations(chosen, "destinations"))
         if not self._ready:
             self._ready = True
             self._compose()
@@ -141,9 +147,7 @@ class _Composition:
             self._delivery.add(destination)
             self._delivery.start_for_what_is_left()
         elif self._ready:  # with nowhere to send to, so far
-            self._compose()
-            for provider in list(self._providers):
-                self._attach(provider)
+            self._compose_anew()
 
     def remove_callback(self, name: str) -> None:
         destination = self._callbacks.pop(name, None)
@@ -154,9 +158,24 @@ class _Composition:
         if self._delivery is not None:
             self._delivery.spend(seconds)
 
+    def _choose(self, chosen: list[Destination]) -> None:
+        self._chosen = chosen
+        if self._destinations is not None:
+            self._destinations.choose(chosen)
+        elif self._delivery is not None:  # callbacks only, so far
+            self._destinations = Destinations(self._delivery, [])
+            self._destinations.choose(chosen)
+        elif self._ready:  # with nowhere to send to, so far
+            self._compose_anew()
+
+    def _compose_anew(self) -> None:
+        self._compose()
+        for provider in list(self._providers):
+            self._attach(provider)
+
     def _compose(self) -> None:
-        of_environment = destinations_of_environment()
-        destinations = [*of_environment, *self._callbacks.values()]
+        chosen = destinations_of_environment() if self._chosen is None else self._chosen
+        destinations = [*chosen, *self._callbacks.values()]
         if not destinations:
             return
         settings = BatchSettings.from_environment()
@@ -167,8 +186,8 @@ class _Composition:
             settings=settings,
             exit_budget_s=exit_budget_s(),
         )
-        if of_environment:
-            self._destinations = Destinations(self._delivery, of_environment[0])
+        if chosen:
+            self._destinations = Destinations(self._delivery, chosen)
 
     def _global_provider(self) -> Any:
         if self._default_provider is None and _sdk.no_provider_yet() and not _sdk.configure_by_file():

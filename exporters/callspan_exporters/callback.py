@@ -7,10 +7,10 @@ from typing import Final
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.sdk.trace import ReadableSpan
 
+from callspan_exporters._address import without_secrets
 from callspan_exporters._decoding import decode_span
 from callspan_exporters._encoded import EncodedSpan
 from callspan_exporters._outcome import OF_CALLBACK, Outcome, Transport, Verdict
-from callspan_exporters.span_exporter import without_secrets
 
 ATTEMPTS: Final = 10
 """How often a span is handed over in one process before it counts as rejected, with the waits of the sender between."""

@@ -3,21 +3,24 @@
 Configured by ``OTEL_EXPORTER_OTLP_*`` as https://opentelemetry.io/docs/specs/otel/protocol/exporter/ says.
 """
 
-import hashlib
 import importlib
 import logging
 import os
 import ssl
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from opentelemetry.util.re import parse_env_headers
 
+from callspan_exporters._address import address_without_secrets, host_of
+from callspan_exporters._http import OTLP_ADVICE, Advice
+from callspan_exporters._otlp_http import OtlpHttpTransport
 from callspan_exporters._outcome import Transport
-from callspan_exporters._transport import HttpTransport
+from callspan_exporters._rewriting import Rewriting
 
 _logger = logging.getLogger(__name__)
 
@@ -27,7 +30,6 @@ _DEFAULT_ENDPOINTS: Final = {HTTP: "http://localhost:4318", GRPC: "http://localh
 _TRACES_PATH: Final = "v1/traces"
 _DEFAULT_TIMEOUT_S: Final = 10.0
 _LEAST_MILLISECONDS: Final = 1000.0
-_LONGEST_WORD: Final = 15
 _COMPRESSIONS: Final = ("none", "gzip", "deflate")
 
 
@@ -46,6 +48,13 @@ class OTLPDestination:
         client_key: file of its key.
         credentials: a ``grpc.ChannelCredentials`` instead of the three files.
         channel_options: further options of the gRPC channel.
+        kind: the name of the kind of destination, which its identity begins with.
+        account: what distinguishes it from others at the same address, such as the digest of a key; no secret.
+        max_batch_size: how many spans it takes at once.
+        rewriting: what is added to spans for it, None where they are sent as they are stored.
+        advice: what may mend what goes wrong, by the names of its settings.
+        of_call: makes of the credential that one call has, by LiteLLM's names, the destination for that call's spans;
+            None where a call cannot have one.
     """
 
     endpoint: str
@@ -58,6 +67,12 @@ class OTLPDestination:
     client_key: str | None = None
     credentials: Any = field(default=None, repr=False)
     channel_options: tuple[tuple[str, Any], ...] = ()
+    kind: str = "otlp"
+    account: str = ""
+    max_batch_size: int = sys.maxsize
+    rewriting: Rewriting | None = None
+    advice: Advice = OTLP_ADVICE
+    of_call: "Callable[[Mapping[str, str]], OTLPDestination] | None" = None
 
     def __post_init__(self) -> None:
         if self.protocol == GRPC:
@@ -84,8 +99,10 @@ class OTLPDestination:
         """What names it on disk and to people: the address without what may be secret in it."""
         if self.protocol == GRPC:
             parts = urlsplit(self.endpoint)
-            return f"otlp {'grpc' if parts.scheme == 'http' else 'grpcs'}://{_host(parts)}"
-        return f"otlp {address_without_secrets(self.endpoint)}"
+            address = f"{'grpc' if parts.scheme == 'http' else 'grpcs'}://{host_of(parts)}"
+        else:
+            address = address_without_secrets(self.endpoint)
+        return f"{self.kind} {address} {self.account}".rstrip()
 
     @property
     def component_type(self) -> str:
@@ -106,14 +123,24 @@ class OTLPDestination:
             OSError: a certificate cannot be read.
             ssl.SSLError: a certificate is none.
         """
+        transport = self._plain_transport()
+        return transport if self.rewriting is None else self.rewriting.before(transport)
+
+    def _plain_transport(self) -> Transport:
         secure = urlsplit(self.endpoint).scheme == "https"
         if self.protocol == GRPC:
             from callspan_exporters._grpc import GrpcTransport  # noqa: PLC0415
 
-            target = urlsplit(self.endpoint).netloc
-            credentials = self._grpc_credentials() if secure else None
-            return GrpcTransport(target, self.headers, self.compression, credentials, self.channel_options)
-        return HttpTransport(self.endpoint, self.headers, self.compression, self._tls_context() if secure else False)
+            return GrpcTransport(
+                urlsplit(self.endpoint).netloc,
+                self.headers,
+                self.compression,
+                self._grpc_credentials() if secure else None,
+                options=self.channel_options,
+                advice=self.advice,
+            )
+        verify = self._tls_context() if secure else False
+        return OtlpHttpTransport(self.endpoint, self.headers, self.compression, verify, self.advice)
 
     def _tls_context(self) -> ssl.SSLContext | bool:
         if self.certificate is None and self.client_certificate is None:
@@ -132,31 +159,6 @@ class OTLPDestination:
         from callspan_exporters._grpc import channel_credentials  # noqa: PLC0415
 
         return channel_credentials(self.certificate, self.client_key, self.client_certificate)
-
-
-def address_without_secrets(endpoint: str) -> str:
-    """Return an endpoint without user information, query, and segments of its path that may be keys.
-
-    Args:
-        endpoint: an URL, or host and port.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
-    scheme = f"{parts.scheme}://" if parts.scheme else ""
-    return f"{scheme}{_host(parts)}{'/'.join(_without_key(segment) for segment in parts.path.split('/'))}"
-
-
-def _host(parts: SplitResult) -> str:
-    return parts.netloc.rpartition("@")[2]
-
-
-def _without_key(segment: str) -> str:
-    """Return a segment of a path, or what stands for it where it may be a key: some backends have theirs there."""
-    if len(segment) <= _LONGEST_WORD:
-        return segment
-    return f"~{hashlib.sha256(segment.encode()).hexdigest()[:8]}"
 
 
 def endpoint_is_explicit() -> bool:

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import logging
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +11,12 @@ from typing import Any, Final, cast
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from callspan_exporters._address import address_or_none, without_secrets
 from callspan_exporters._decoding import decode_span
 from callspan_exporters._encoded import EncodedSpan
+from callspan_exporters._http import described
 from callspan_exporters._outcome import Destination, Outcome, Transport, Verdict
 from callspan_exporters._stock import NotCarriedOverError, destination_of, is_stock
-from callspan_exporters._transport import described
-from callspan_exporters.otlp import address_without_secrets
 
 _logger = logging.getLogger(__name__)
 
@@ -25,7 +24,6 @@ _DEFAULT_TIMEOUT_S: Final = 30.0
 # The second is the name that a spawned child of multiprocessing gives its parent's.
 _MAIN: Final = ("__main__", "__mp_main__")
 _ADDRESS_ATTRIBUTES: Final = ("endpoint", "_endpoint", "url")
-_URL: Final = re.compile(r"\w+://[^\s'\"<>]+")
 
 
 class SpanExporterDestination:
@@ -156,11 +154,6 @@ def _exported(exporter: SpanExporter, spans: list[ReadableSpan]) -> Outcome:
     return Outcome(Verdict.DELIVERED)
 
 
-def without_secrets(text: str) -> str:
-    """Return what an error says, without what may be a key in the URLs that HTTP clients name in theirs."""
-    return _URL.sub(lambda url: _address(url[0]), text)
-
-
 def _name_of(exporter: object) -> str:
     """Return the name of an exporter's class, and its address where it tells one."""
     module = type(exporter).__module__
@@ -168,7 +161,7 @@ def _name_of(exporter: object) -> str:
     for attribute in _ADDRESS_ATTRIBUTES:
         with contextlib.suppress(Exception):  # a property may raise anything
             if isinstance(endpoint := getattr(exporter, attribute, None), str) and endpoint:
-                return f"{name} {_address(endpoint)}"
+                return f"{name} {address_or_none(endpoint)}"
     return name
 
 
@@ -179,10 +172,3 @@ def _script() -> str:
         return "__main__"
     path = Path(file).absolute()
     return f"{path.stem}~{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-
-
-def _address(endpoint: str) -> str:
-    try:
-        return address_without_secrets(endpoint)
-    except ValueError:
-        return "(no address)"

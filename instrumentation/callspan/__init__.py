@@ -9,7 +9,7 @@ From then on each LiteLLM call is a span, delivered with the guarantees that the
     ... def bill(call: callspan.CallRecord) -> None: ...
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
@@ -44,6 +44,7 @@ __all__ = [
 
 def instrument(
     *,
+    destinations: Sequence[object] | None = None,
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
     litellm_callbacks: LoggerDelivery = "background",
@@ -56,6 +57,9 @@ def instrument(
     Calling it again is harmless.
 
     Args:
+        destinations: where spans go, instead of what ``CALLSPAN_DESTINATIONS`` names: names as it has them, such as
+            ``"otlp"`` or ``"langfuse"``, destinations of ``callspan_exporters``, and OpenTelemetry exporters. What
+            cannot be used is warned of, with the setting that is missing, and the others are.
         tracer_provider: where spans are started; by default the global one in force when a call starts.
         meter_provider: where metrics are recorded; by default the global one, and none where the application sets none.
         litellm_callbacks: the delivery of callbacks that are registered with LiteLLM: ``background``, or ``blocking``
@@ -67,8 +71,10 @@ def instrument(
 
     Raises:
         ValueError: ``litellm_callbacks`` is neither.
+        TypeError: ``destinations`` is a text, and not a list.
     """
     CallspanInstrumentor().instrument(
+        destinations=destinations,
         tracer_provider=tracer_provider,
         meter_provider=meter_provider,
         litellm_callbacks=litellm_callbacks,

@@ -13,10 +13,11 @@ def call_delivery(name: str, *arguments: object) -> object:
     """Tell what delivers spans, if anything is installed that does.
 
     Args:
-        name: ``connect``, with the tracer provider or ``None``, when callspan is switched on; ``disconnect`` when it is
-            switched off; ``add_callback``, with a name and what deals with one stored span, and ``remove_callback``,
-            with the name; ``watch``, with what is to be told of each span as it starts and as it has ended, or ``None``
-            twice; ``spend_exit_budget``, with the seconds that the exit has been held up.
+        name: ``connect``, with the tracer provider and the list of destinations, or ``None`` for either, when callspan
+            is switched on; ``disconnect`` when it is switched off; ``add_callback``, with a name and what deals with
+            one stored span, and ``remove_callback``, with the name; ``watch``, with what is to be told of each span as
+            it starts and as it has ended, or ``None`` twice; ``spend_exit_budget``, with the seconds that the exit has
+            been held up.
         arguments: what goes with it.
 
     Returns:

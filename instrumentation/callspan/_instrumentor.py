@@ -68,8 +68,11 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
         provider: TracerProvider | None = kwargs.get("tracer_provider")
         delivery: LoggerDelivery = kwargs.get("litellm_callbacks", "background")
         check_delivery(delivery, "litellm_callbacks")
+        destinations: object = kwargs.get("destinations")
+        if isinstance(destinations, str):
+            raise TypeError(f"callspan.instrument(destinations={destinations!r}): give a list, [{destinations!r}]")
         self._check_litellm()
-        call_delivery("connect", provider)
+        call_delivery("connect", provider, destinations)
         call_delivery("watch", foreign.started, foreign.ended)
         self._tracers = TracerSource(provider)
         use(self._tracers)

@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from callspan_exporters._encoded import EncodedSpan
+from callspan_exporters._otlp_http import OtlpHttpTransport
 from callspan_exporters._outcome import Outcome, Verdict
-from callspan_exporters._transport import HttpTransport
 from callspan_exporters.otlp import GRPC, HTTP, OTLPDestination
 from loopback.otlp_grpc_receiver import GrpcStatus, OtlpGrpcReceiver
 from loopback.otlp_receiver import Hang, OtlpReceiver, PartialSuccess, Reset, Status
@@ -19,7 +19,7 @@ SPANS = [EncodedSpan(b"", b"", b"")] * 3
 
 
 def send(receiver: OtlpReceiver, timeout_s: float = 5.0, headers: Mapping[str, str] | None = None) -> Outcome:
-    transport = HttpTransport(f"{receiver.endpoint}/v1/traces", headers or {}, "none", verify=False)
+    transport = OtlpHttpTransport(f"{receiver.endpoint}/v1/traces", headers or {}, "none", verify=False)
     try:
         return transport.send(SPANS, timeout_s)
     finally:

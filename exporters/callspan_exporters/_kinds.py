@@ -1,0 +1,45 @@
+"""The kinds of destination there are, by the names that ``CALLSPAN_DESTINATIONS`` has them under.
+
+Ours are in a table; others join by an entry point of the group ``callspan_destination``, whose value is called without
+arguments and returns a destination, as :mod:`callspan_exporters.destination` describes.
+"""
+
+import operator
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from callspan_exporters._outcome import Destination
+from callspan_exporters._variables import SettingError
+from callspan_exporters.span_exporter import as_destination
+
+GROUP: Final = "callspan_destination"
+
+# Module and what in it returns the destination of the environment. Imported only where they are asked for.
+_OURS: Final[Mapping[str, str]] = {
+    "otlp": "callspan_exporters.otlp:OTLPDestination.from_environment",
+}
+
+
+def names_of_kinds() -> list[str]:
+    """Return the names there are."""
+    return sorted({*_OURS, *(point.name for point in entry_points(group=GROUP))})
+
+
+def destination_named(name: str) -> Destination:
+    """Return the destination of a kind as the environment configures it.
+
+    Raises:
+        SettingError: there is no such kind, or a variable is missing or wrong.
+        Exception: whatever somebody else's kind raises.
+    """
+    if name in _OURS:
+        module, _, attribute = _OURS[name].partition(":")
+        made: Any = operator.attrgetter(attribute)(import_module(module))()
+    else:
+        points = tuple(entry_points(group=GROUP, name=name))
+        if not points:
+            raise SettingError(f"{name!r} is no destination. There are: {', '.join(names_of_kinds())}, none")
+        made = points[0].load()()
+    return as_destination(made)
