@@ -14,8 +14,11 @@ from typing import Final
 
 from opentelemetry.metrics import MeterProvider
 
+from callspan_exporters._accounts import Accounts
+from callspan_exporters._by_call import ByCall
+from callspan_exporters._credentials import credentials
 from callspan_exporters._metrics import DeliveryMetrics, Figures
-from callspan_exporters._outcome import Destination
+from callspan_exporters._outcome import OF_CALL, Destination
 from callspan_exporters._sender import Sender
 from callspan_exporters._settings import BatchSettings
 from callspan_exporters._spool import AFTER_SHUTDOWN, DeadLetters, Limits, Spool, left_for_any
@@ -62,6 +65,7 @@ class Delivery:
         self._talkative = talkative
         self._dead_letters = DeadLetters(root, limits.max_age_s)
         self._metrics = DeliveryMetrics(meter_provider, component_type)
+        self._changing = threading.Lock()
         self._senders = [self._sender(destination) for destination in destinations]
         self._removed: dict[str, Sender] = {}
         self._metrics.observe(self)
@@ -132,14 +136,14 @@ class Delivery:
         sender = self._sender(destination)
         if (removed := self._removed.pop(destination.identity, None)) is not None:
             sender.follow(removed)
-        self._senders = [*self._senders, sender]
+        self._change(add=[sender])
         if self._started:
             sender.start()
 
     def remove(self, destination: Destination) -> None:
         """Send nothing more to a destination. What is pending for it stays for another process that has it."""
         removed = [sender for sender in self._senders if sender.destination is destination]
-        self._senders = [sender for sender in self._senders if sender not in removed]
+        self._change(remove=removed)
         for sender in removed:
             sender.stop(_PATIENCE_WITH_KNOWN_DOWN_S)
             self._removed[destination.identity] = sender
@@ -151,7 +155,7 @@ class Delivery:
     def replace(self, old: Destination, new: Destination) -> None:
         """Have one destination take the place of another, with all that is pending for it."""
         replaced = [sender for sender in self._senders if sender.destination is old]
-        self._senders = [sender for sender in self._senders if sender not in replaced]
+        self._change(remove=replaced)
         for sender in replaced:
             sender.stop(_PATIENCE_WITH_KNOWN_DOWN_S)
         if all(sender.destination.identity != new.identity for sender in self._senders):
@@ -159,9 +163,38 @@ class Delivery:
             following = self._sender(new)
             for sender in replaced:
                 following.follow(sender)
-            self._senders = [*self._senders, following]
+            self._change(add=[following])
         if self._started:
             self.start()
+
+    def add_account(self, destination: Destination) -> None:
+        """Send what waits for an account of calls, which no span that ends is stored for."""
+        self.spool.adopt_for(destination.identity)
+        sender = self._sender(destination)
+        self._change(add=[sender])
+        if not self._shut:
+            sender.start()
+
+    def remove_account(self, identity: str) -> None:
+        """End that."""
+        removed = [sender for sender in self._senders if sender.destination.identity == identity]
+        self._change(remove=removed)
+        self.spool.adopt_no_more_for(identity)
+        for sender in removed:
+            sender.stop(_PATIENCE_WITH_THREADS_S)
+
+    def account_waits(self, identity: str) -> int:
+        """Return how many spans wait for an account that is sent for."""
+        return sum(sender.pending for sender in self._senders if sender.destination.identity == identity)
+
+    def account_is_down(self, identity: str) -> bool:
+        """Tell whether an account did not take what was last sent to it."""
+        return any(sender.known_down for sender in self._senders if sender.destination.identity == identity)
+
+    def _change(self, add: Sequence[Sender] = (), remove: Sequence[Sender] = ()) -> None:
+        # By several threads: those who add destinations, and senders who begin to send for accounts of calls.
+        with self._changing:
+            self._senders = [*(sender for sender in self._senders if sender not in remove), *add]
 
     @property
     def figures(self) -> Figures:
@@ -298,14 +331,18 @@ class Delivery:
         self._started = False
         self._unsent = 0
         self._begin_shutting()
+        self._changing = threading.Lock()
         self.spool.after_fork_in_child()
+        self._senders = [sender for sender in self._senders if OF_CALL not in sender.destination.identity]
         self._removed.clear()
         for sender in self._senders:
             sender.after_fork_in_child()
 
     def _sender(self, destination: Destination) -> Sender:
         metrics = self._metrics.of_exporter(destination.component_type)
-        return Sender(destination, self.spool, self._settings, self._dead_letters, metrics)
+        by_call = ByCall(destination, credentials)
+        accounts = Accounts(by_call, self.spool, self) if by_call.applies else None
+        return Sender(destination, self.spool, self._settings, self._dead_letters, metrics, accounts=accounts)
 
     def _flush(
         self, deadline: float, *, everything: bool, hurried: bool = False, senders: Sequence[Sender] | None = None

@@ -11,6 +11,11 @@ OF_CALLBACK: Final = "callback:"
 """What the identity of a function begins with that spans are handed to."""
 
 
+OF_CALL: Final = " call~"
+"""What the identity of an account of calls with a credential of their own has between the destination's and the
+credential's digest."""
+
+
 class Verdict(Enum):
     """What is to be done with the batch."""
 

@@ -12,7 +12,9 @@ from typing import Final
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from callspan import semconv
+from callspan_exporters._accounts import OVER, Accounts, Attempt, Mixed, Settling
 from callspan_exporters._backoff import Backoff
+from callspan_exporters._by_call import OWN
 from callspan_exporters._flush import Errand, Flush
 from callspan_exporters._http import described
 from callspan_exporters._metrics import ExporterMetrics
@@ -34,9 +36,28 @@ class Sender:
     """One destination's thread and connection. Started by the first span, stopped at exit, begun anew in a child."""
 
     def __init__(
-        self, destination: Destination, spool: Spool, settings: BatchSettings, sink: Sink, metrics: ExporterMetrics
+        self,
+        destination: Destination,
+        spool: Spool,
+        settings: BatchSettings,
+        sink: Sink,
+        metrics: ExporterMetrics,
+        *,
+        accounts: Accounts | None = None,
     ) -> None:
+        """Start nothing yet.
+
+        Args:
+            destination: what it sends to.
+            spool: where spans wait.
+            settings: how they are batched.
+            sink: takes those that are refused.
+            metrics: of what it does.
+            accounts: sends for those of its spans whose calls carry a credential of their own; None where the
+                destination does not tell them apart.
+        """
         self.destination = destination
+        self._accounts = accounts
         wanted: int = getattr(destination, "max_batch_size", settings.max_export_batch_size)
         self._batch_size = min(wanted, settings.max_export_batch_size)
         self._spool = spool
@@ -156,6 +177,8 @@ class Sender:
         if thread is not None and stopped and self._transport is not None:
             self._transport.close()
             self._transport = None
+        if thread is not None and stopped and self._accounts is not None:
+            self._accounts.close()
         return stopped
 
     @property
@@ -166,8 +189,7 @@ class Sender:
     @property
     def pending_in_memory(self) -> int:
         """How many of them end with this process."""
-        backlog = self._spool.memory.backlogs.get(self.destination.identity)
-        return backlog.pending if backlog is not None else 0
+        return self._spool.pending_in_memory(self.destination.identity)
 
     @property
     def delivered(self) -> int:
@@ -188,6 +210,8 @@ class Sender:
         """Begin anew: the parent keeps its thread and its connection."""
         # Not closed, and kept from being collected: closing would speak on the parent's connection.
         self._abandoned.append(self._transport)
+        if self._accounts is not None:
+            self._abandoned += self._accounts.after_fork_in_child()
         self._transport = self._predecessor = None
         self._reset()
 
@@ -260,6 +284,9 @@ class Sender:
             self._failed(Outcome(Verdict.RETRY, described(error)))
             if flush is not None:
                 flush.finish(delivered=False)
+        finally:
+            if self._accounts is not None:
+                self._accounts.finish()
 
     def _is_over(self, flush: Flush | None) -> bool:
         return self._stop.is_set() or (flush is not None and time.monotonic() >= flush.deadline)
@@ -277,6 +304,8 @@ class Sender:
         if now or time.monotonic() >= self._adopt_at:
             self._adopt_at = time.monotonic() + _ADOPT_EVERY_S
             self._spool.adopt()
+            if self._accounts is not None:
+                self._accounts.look()
         else:
             self._spool.leave_removed_directory()
 
@@ -307,10 +336,38 @@ class Sender:
     def _send_backlog(self, backlog: Backlog, flush: Flush | None) -> bool:
         end = backlog.end
         while backlog.position < end and (batch := self._next_batch(backlog)):
-            if not self._send(backlog, batch, flush):
+            if not self._send_batch(backlog, batch, flush):
                 return False
             if flush is None and not self._inbox.empty():
                 break
+        return True
+
+    def _send_batch(self, backlog: Backlog, batch: list[StoredSpan], flush: Flush | None) -> bool:
+        accounts = self._accounts
+        mixed = accounts.grouped(backlog, batch) if accounts is not None else None
+        if accounts is None or mixed is None:
+            return self._send(backlog, batch, flush)
+        return self._send_by_call(accounts, mixed, flush)
+
+    def _send_by_call(self, accounts: Accounts, mixed: Mixed, flush: Flush | None) -> bool:
+        """Send what goes to the destination's own account, then what goes to those of calls, and settle all of it.
+
+        What another account does not take is put aside, to wait for that alone, unless the destination is down for all.
+        """
+        for digest, group in mixed.groups.items():
+            if digest == OWN:
+                if not self._send(group, group.left, flush):
+                    return False
+                continue
+            failure = self._send_parts(group, group.left, flush, accounts.way(digest, self._attempt_by))
+            if failure is OVER:
+                return False
+            if failure is not None and accounts.is_down(digest, failure):
+                self._failed(failure)
+                return False
+            if failure is not None:
+                accounts.put_aside(digest, group)
+        mixed.settle()
         return True
 
     def _next_batch(self, backlog: Backlog) -> list[StoredSpan]:
@@ -324,20 +381,34 @@ class Sender:
             self._metrics.failed[semconv.ERROR_TYPE_EXPIRED] += len(expired)
         return []
 
-    def _send(self, backlog: Backlog, batch: list[StoredSpan], flush: Flush | None) -> bool:
+    def _send(self, backlog: Settling, batch: list[StoredSpan], flush: Flush | None) -> bool:
+        failure = self._send_parts(backlog, batch, flush, self._attempt)
+        if failure is not None and failure is not OVER:
+            self._failed(failure)
+        return failure is None
+
+    def _send_parts(
+        self,
+        backlog: Settling,
+        batch: list[StoredSpan],
+        flush: Flush | None,
+        attempt: Attempt,
+    ) -> Outcome | None:
         """Send a batch, in parts down to single spans where the destination does not take it whole.
 
         Not after the end of a flush, which the application may wait for, and not once this is to stop.
+
+        Returns:
+            Why the rest was not taken; ``None`` where all was taken or refused for good.
         """
-        parts = deque([batch])
+        parts = deque([batch] if batch else [])
         while parts:
             if self._is_over(flush):
-                return False
+                return OVER
             part = parts.popleft()
-            outcome = self._attempt(part)
+            outcome = attempt(part)
             if outcome.verdict in (Verdict.RETRY, Verdict.HELD):
-                self._failed(outcome)
-                return False
+                return outcome
             self._well()
             if outcome.verdict is Verdict.DELIVERED:
                 self._delivered(backlog, part, outcome)
@@ -345,26 +416,29 @@ class Sender:
                 self._refused(backlog, part[0], outcome.reason)
             else:
                 parts.extendleft((part[len(part) // 2 :], part[: len(part) // 2]))
-        return True
+        return None
 
     def _attempt(self, part: list[StoredSpan]) -> Outcome:
-        if self._export_began is None:
-            self._export_began = time.monotonic()
         if self._transport is None:
             try:
                 self._transport = self.destination.connect()
             except Exception as error:  # noqa: BLE001  whatever is wrong with what was configured
                 return Outcome(Verdict.HELD, described(error), reached=False)
+        return self._attempt_by(self._transport, part)
+
+    def _attempt_by(self, transport: Transport, part: list[StoredSpan]) -> Outcome:
+        if self._export_began is None:
+            self._export_began = time.monotonic()
         timeout_s = min(self.destination.timeout_s, self._settings.export_timeout_s)
         if self._inline_until is not None:  # it is the application that waits
             timeout_s = max(_SHORTEST_REQUEST_S, min(timeout_s, self._inline_until - time.monotonic()))
         self._metrics.in_flight = len(part)
         try:
-            return self._transport.send([span.encoded for span in part], timeout_s)
+            return transport.send([span.encoded for span in part], timeout_s)
         finally:
             self._metrics.in_flight = 0
 
-    def _delivered(self, backlog: Backlog, part: list[StoredSpan], outcome: Outcome) -> None:
+    def _delivered(self, backlog: Settling, part: list[StoredSpan], outcome: Outcome) -> None:
         refused = min(outcome.refused, len(part))
         backlog.settle(part[-1], delivered=len(part) - refused, rejected=refused)
         self._metrics.delivered += len(part) - refused
@@ -373,7 +447,7 @@ class Sender:
             self._sink.refused_some(self.destination.identity, refused, outcome.reason)
         self.troubles.took()
 
-    def _refused(self, backlog: Backlog, span: StoredSpan, reason: str) -> None:
+    def _refused(self, backlog: Settling, span: StoredSpan, reason: str) -> None:
         self._sink.refused(self.destination.identity, span.encoded, reason)
         backlog.settle(span, rejected=1)
         self._concluded(1, reason)

@@ -93,6 +93,7 @@ CALLSPAN_USAGE_ESTIMATED: Final = "callspan.usage.estimated"
 CALLSPAN_PART: Final = "callspan.part"
 CALLSPAN_METADATA_PREFIX: Final = "callspan.metadata."
 CALLSPAN_TAGS: Final = "callspan.tags"
+CALLSPAN_CREDENTIAL_PREFIX: Final = "callspan.credential."
 
 # What callspan tells of a run of a callback: on a span event of the call, or on a span of its own once the call's span
 # has ended.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from callspan_exporters._commands.spool import NoSpoolError, add_spool_argument, chosen_spool, complain
-from callspan_exporters._outcome import OF_CALLBACK
+from callspan_exporters._outcome import OF_CALL, OF_CALLBACK
 from callspan_exporters._show.labels import printable
 from callspan_exporters._spool import read_accounts
 from callspan_exporters.environment_variables import CALLSPAN_DESTINATIONS
@@ -123,6 +123,8 @@ def _say_what_became(directory: Path, sent: dict[str, int], reasons: dict[str, s
             why = f" ({printable(reason)})" if reason else ""
             if account.destination.startswith(OF_CALLBACK):
                 why = ", which a process is handed that registers the callback"
+            elif OF_CALL in account.destination:
+                why = ", whose key calls carry: a process sends them that makes such a call"
             elif account.destination not in sent:
                 why = ", which is not configured here: nothing was sent to it"
             complain(f"{_spans(account.pending)} left for {destination}{why}")

@@ -31,9 +31,12 @@ class Backlog(Protocol):
         """
         ...
 
-    def settle(self, last: StoredSpan, *, delivered: int = 0, rejected: int = 0, expired: int = 0) -> None:
+    def settle(
+        self, last: StoredSpan, *, delivered: int = 0, rejected: int = 0, expired: int = 0, moved: int = 0
+    ) -> None:
         """Enter what became of the spans up to and with ``last``, and pass them.
 
-        Spans before ``last`` that none of the numbers speaks for are those that could not be read: damaged.
+        Those that were moved have an account elsewhere, and count in this one no longer. Spans before ``last`` that
+        none of the numbers speaks for are those that could not be read: damaged.
         """
         ...

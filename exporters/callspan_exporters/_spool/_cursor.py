@@ -40,7 +40,8 @@ class Mark:
     Attributes:
         segment: number of the segment that holds the next span.
         offset: of the next span in it, in bytes.
-        start: ordinal of the first span that was meant for this destination.
+        start: ordinal of the first span that was meant for this destination, and one more for each that was moved to
+            another account.
         ordinal: of the next span.
         delivered: spans that the destination acknowledged.
         rejected: spans that it refused for good.

@@ -51,22 +51,25 @@ class DiskBacklog:
                 return batch
         return []
 
-    def settle(self, last: StoredSpan, *, delivered: int = 0, rejected: int = 0, expired: int = 0) -> None:
+    def settle(
+        self, last: StoredSpan, *, delivered: int = 0, rejected: int = 0, expired: int = 0, moved: int = 0
+    ) -> None:
         """Enter what became of the spans up to and with ``last``, and pass them. Those that were passed stay so."""
         mark = self._cursor.mark
-        damaged = last.ordinal + 1 - mark.ordinal - delivered - rejected - expired
+        damaged = last.ordinal + 1 - mark.ordinal - delivered - rejected - expired - moved
         if damaged < 0:  # another sender has been at them, whose answer came first
             return
-        moved = replace(
+        passed = replace(
             mark,
             offset=last.end,
+            start=mark.start + moved,
             ordinal=last.ordinal + 1,
             delivered=mark.delivered + delivered,
             rejected=mark.rejected + rejected,
             expired=mark.expired + expired,
             damaged=mark.damaged + damaged,
         )
-        self._move(moved)
+        self._move(passed)
 
     def close(self) -> None:
         """Read no more. A sender that waits for an answer may come back all the same, and finds nothing."""

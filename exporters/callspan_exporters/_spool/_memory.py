@@ -125,14 +125,16 @@ class MemoryBacklog:
             batch.append(span)
         return batch
 
-    def settle(self, last: StoredSpan, *, delivered: int = 0, rejected: int = 0, expired: int = 0) -> None:
+    def settle(
+        self, last: StoredSpan, *, delivered: int = 0, rejected: int = 0, expired: int = 0, moved: int = 0
+    ) -> None:
         """Enter what became of the spans up to and with ``last``, and pass them. Those missing made room: expired."""
         mark = self.mark
-        gone = last.ordinal + 1 - mark.ordinal - delivered - rejected - expired
+        gone = last.ordinal + 1 - mark.ordinal - delivered - rejected - expired - moved
         if gone < 0:  # another sender has been at them, whose answer came first
             return
         self.mark = Mark(
-            start=mark.start,
+            start=mark.start + moved,
             ordinal=last.ordinal + 1,
             delivered=mark.delivered + delivered,
             rejected=mark.rejected + rejected,

@@ -107,8 +107,8 @@ class ProcessSpool:
                 cursor.close()
             raise
 
-    def append(self, resource: bytes, scope: bytes, span: bytes, segment_bytes: int) -> bool:
-        """Store a span.
+    def append(self, resource: bytes, scope: bytes, span: bytes, segment_bytes: int, time_ns: int = 0) -> bool:
+        """Store a span, now or as of when it was stored before.
 
         Returns:
             Whether that began a new segment.
@@ -131,7 +131,7 @@ class ProcessSpool:
         # First, for a signal handler may raise anywhere: a number without a span is damage, two with one are a lie.
         self.next_ordinal += 1
         try:
-            writer.append(resource, scope, span, self.next_ordinal - 1)
+            writer.append(resource, scope, span, self.next_ordinal - 1, time_ns)
         except BaseException:
             if not writer.has_stored():
                 self.next_ordinal -= 1

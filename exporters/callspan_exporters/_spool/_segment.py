@@ -73,8 +73,8 @@ class SegmentWriter:
         """Whether it can number no further resource or scope."""
         return max(len(self._resources), len(self._scopes)) >= _MAX_NUMBER
 
-    def append(self, resource: bytes, scope: bytes, span: bytes, ordinal: int) -> None:
-        """Store a span.
+    def append(self, resource: bytes, scope: bytes, span: bytes, ordinal: int, time_ns: int = 0) -> None:
+        """Store a span, now or as of when it was stored before.
 
         Raises:
             OSError: it could not be stored; nothing of it stays.
@@ -85,7 +85,8 @@ class SegmentWriter:
         number = known[0] if known is not None else self._define(Kind.RESOURCE, self._resources, resource)
         known = self._scopes.get(id(scope))
         scope_number = known[0] if known is not None else self._define(Kind.SCOPE, self._scopes, scope)
-        record = pack(Kind.SPAN, span, resource=number, scope=scope_number, ordinal=ordinal, time_ns=time.time_ns())
+        time_ns = time_ns or time.time_ns()
+        record = pack(Kind.SPAN, span, resource=number, scope=scope_number, ordinal=ordinal, time_ns=time_ns)
         self._end = self.size + len(record)
         self._write(record)
         if self.fsync:

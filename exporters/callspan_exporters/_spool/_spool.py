@@ -4,22 +4,23 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from callspan_exporters._spool import _ledger
 from callspan_exporters._spool._adoption import Adoption
 from callspan_exporters._spool._backlog import Backlog
-from callspan_exporters._spool._cursor import Mark, Start
-from callspan_exporters._spool._directory import open_root
+from callspan_exporters._spool._cursor import Mark, Start, cursor_names, file_name
+from callspan_exporters._spool._directory import open_root, process_directories
 from callspan_exporters._spool._disk_backlog import DiskBacklog
 from callspan_exporters._spool._limits import Limits, SizeLimit
 from callspan_exporters._spool._memory import MemorySpool
 from callspan_exporters._spool._notices import Notices, forget_what_is_due, say_what_is_due
+from callspan_exporters._spool._parking import Parking
 from callspan_exporters._spool._process_spool import ProcessSpool
 from callspan_exporters._spool._rescue import Rescue
-from callspan_exporters._spool._segment import is_of_application
+from callspan_exporters._spool._segment import StoredSpan, is_of_application
 from callspan_exporters._spool._tally import IN_MEMORY, UNSTORABLE, Tally
 
 _RETRY_DISK_S: Final = 5.0
@@ -84,7 +85,60 @@ class Spool:
         found += [self._backlog_of(spool, destination) for spool in self._taken_over(destination, left_by_us=True)]
         if own is not None and destination in own.cursors:
             found.append(self._backlog_of(own, destination))
+        if (aside := self._aside.get(destination)) is not None:
+            found.append(aside.backlogs[destination])
         return found
+
+    def pending_in_memory(self, destination: str) -> int:
+        """Return how many spans for a destination end with this process."""
+        spools = [self.memory, *([self._aside[destination]] if destination in self._aside else [])]
+        return sum(spool.backlogs[destination].pending for spool in spools if destination in spool.backlogs)
+
+    def put_aside(self, destination: str, spans: Sequence[StoredSpan]) -> None:
+        """Store spans once more, for a destination that has an account of its own for what is put aside for it.
+
+        They are on disk where that can be, and in memory otherwise.
+        """
+        if self._parking is not None:
+            with contextlib.suppress(OSError):
+                self._parking.put(destination, spans)
+                return
+        aside = self._aside.get(destination)
+        if aside is None:
+            aside = self._aside[destination] = MemorySpool(self.limits.memory_bytes, self.limits.memory_spans)
+            aside.add_destination(destination)
+        for span in spans:
+            aside.append(*span.encoded)
+
+    def leave_aside(self, ours: Container[str]) -> None:
+        """Have what was put aside sent: by this process for its destinations, and else by whoever can.
+
+        Args:
+            ours: those destinations that this process sends to, now or soon.
+        """
+        for destination, spool in (self._parking.take() if self._parking is not None else {}).items():
+            if destination in ours:
+                self.adoption.keep(spool)
+            else:
+                spool.release()
+
+    def adopt_for(self, destination: str) -> None:
+        """Take over what waits for a further destination, for which no span that ends is stored."""
+        if destination not in self._adopted_for:
+            self._adopted_for = [*self._adopted_for, destination]
+
+    def adopt_no_more_for(self, destination: str) -> None:
+        """Leave that to others again."""
+        self._adopted_for = [other for other in self._adopted_for if other != destination]
+        self._aside.pop(destination, None)
+
+    def with_accounts(self, destinations: Iterable[str]) -> list[str]:
+        """Return those of some destinations for which something may wait here, of whatever process."""
+        names: set[str] = set()
+        with contextlib.suppress(OSError):  # for now
+            for directory in process_directories(self.root) if self.root is not None else ():
+                names.update(cursor_names(directory))
+        return [each for each in destinations if each in self._aside or file_name(each) in names]
 
     def adopted_backlogs(self, destination: str) -> list[Backlog]:
         """Return where spans wait for a destination that processes left that died."""
@@ -99,9 +153,8 @@ class Spool:
             own = self._own
             with contextlib.suppress(OSError):  # for now: the next look finds what this one cannot open
                 self._size.look(self.root, own, self.adoption.held)
-                self.adoption.look(
-                    self.root, self.destinations, own.path if own is not None else None, self.limits.max_age_s
-                )
+                ours = [*self.destinations, *self._adopted_for]
+                self.adoption.look(self.root, ours, own.path if own is not None else None, self.limits.max_age_s)
             held = {spool.path for spool in self._held()}
             for key in [key for key in list(self._backlogs) if key[0] not in held]:
                 self._backlogs.pop(key).close()
@@ -162,6 +215,7 @@ class Spool:
             self._begin_anew()
             if own is not None:
                 own.release()
+            self.leave_aside(())
             self.adoption.release()
             self._close_abandoned()
             for backlog in self._backlogs.values():
@@ -239,6 +293,9 @@ class Spool:
         self._backlogs: dict[tuple[Path, str], DiskBacklog] = {}
         self.stored = 0
         self.adoption = Adoption()
+        self._aside: dict[str, MemorySpool] = {}
+        self._adopted_for: list[str] = []
+        self._parking = Parking(self.root, self.limits.segment_bytes, fsync=self.limits.fsync) if self.root else None
         self.memory = MemorySpool(0)
         self._size = SizeLimit(self.limits.max_bytes, self._notices)
         self._expired_in_memory = 0
@@ -342,7 +399,8 @@ class Spool:
         return [spool for spool in waiting if (spool.path in self.adoption.former) is left_by_us]
 
     def _held(self) -> list[ProcessSpool]:
-        return [*([self._own] if self._own is not None else []), *self.adoption.held]
+        filling = self._parking.open.values() if self._parking is not None else ()
+        return [*([self._own] if self._own is not None else []), *self.adoption.held, *filling]
 
     def _backlog_of(self, spool: ProcessSpool, destination: str) -> DiskBacklog:
         key = (spool.path, destination)
