@@ -40,7 +40,7 @@ def test_what_was_acknowledged_survives_the_death_of_the_collector(collector):
     collector.start(COLLECTOR_BACKEND=DEAD)
     for number in range(20):
         send(collector, f"span{number}")
-    assert collector.metric("otelcol_exporter_queue_size") > 0
+    assert collector.metric("otelcol_exporter_queue_size", exporter="otlp_http") > 0
     collector.stop(signal.SIGKILL)
     assert collector.spans == []
     collector.start()
@@ -73,7 +73,7 @@ def test_the_quickstart_arrives_each_span_once(collector, protocol):
         },
     )
     # By its exit everything has been acknowledged; from there to the file it takes the Collector a moment.
-    accepted = int(collector.metric('otelcol_receiver_accepted_spans{receiver="otlp",'))
+    accepted = int(collector.metric("otelcol_receiver_accepted_spans", receiver="otlp"))
     spans = [span for span in collector.wait_for(accepted) if span.scope.name.startswith("callspan")]
 
     assert len(spans) >= 5

@@ -49,6 +49,8 @@ def _build_in(directory: Path) -> Path:
     modules = [line.replace(" ", "@") for line in re.findall(r"gomod: (.+)$", manifest, re.MULTILINE)]
     _run(sources, "go", "mod", "init", "otelcol-callspan")
     _run(sources, "go", "mod", "edit", *(f"-require={module}" for module in [f"{CORE}@v{version}", *modules]))
+    replaced = re.findall(r"^  - (\S+) => (\S+) (\S+)$", manifest, re.MULTILINE)
+    _run(sources, "go", "mod", "edit", *(f"-replace={old}={new}@{at}" for old, new, at in replaced))
     collector = directory / "otelcol"
     flags = ("-mod=mod", "-trimpath", "-buildvcs=false", "-ldflags=-s -w")
     _run(sources, "go", "build", *flags, "-o", str(collector), ".")

@@ -3,10 +3,12 @@
 import base64
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +21,7 @@ from loopback.otlp_inbox import ReceivedSpan, spans_in
 
 CONFIG = Path(__file__).parents[3] / "collector-config.yaml"
 IDS = ("traceId", "spanId", "parentSpanId")
-PORTS = ("GRPC", "HTTP", "FILE", "HEALTH", "METRICS")
+PORTS = ("GRPC", "HTTP", "FILE", "HEALTH", "METRICS", "SPAN_METRICS")
 
 
 class Collector:
@@ -74,11 +76,13 @@ class Collector:
             self._process.wait(20)
             self._process = None
 
-    def metric(self, name: str) -> float:
-        """The value of one of its own metrics, by the name and labels it is printed with."""
-        lines = httpx.get(f"http://127.0.0.1:{self.ports['METRICS']}/metrics").text.splitlines()
-        [value] = [line.rpartition(" ")[2] for line in lines if line.startswith(name)] or ["0"]
-        return float(value)
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of one of its own metrics, where it has these labels."""
+        return _sum(httpx.get(f"http://127.0.0.1:{self.ports['METRICS']}/metrics").text, name, labels)
+
+    def span_metric(self, name: str, **labels: str) -> float:
+        """The sum of one of the metrics it derives from spans, where it has these labels."""
+        return _sum(httpx.get(f"http://127.0.0.1:{self.ports['SPAN_METRICS']}/metrics").text, name, labels)
 
     @property
     def spans(self) -> list[ReceivedSpan]:
@@ -99,6 +103,12 @@ class Collector:
             return httpx.get(f"http://127.0.0.1:{self.ports['HEALTH']}/").is_success
         except httpx.TransportError:
             return False
+
+
+def _sum(exposition: str, name: str, labels: Mapping[str, str]) -> float:
+    wanted = [f'{label}="{value}"' for label, value in labels.items()]
+    lines = [line for line in exposition.splitlines() if re.match(rf"{name}[{{ ]", line)]
+    return sum(float(line.rpartition(" ")[2]) for line in lines if all(label in line for label in wanted))
 
 
 def _free_ports(count: int) -> list[int]:
