@@ -19,6 +19,7 @@ GROUP: Final = "callspan_destination"
 # Module and what in it returns the destination of the environment. Imported only where they are asked for.
 _OURS: Final[Mapping[str, str]] = {
     "otlp": "callspan_exporters.otlp:OTLPDestination.from_environment",
+    "posthog": "callspan_exporters.posthog:PostHogDestination.from_environment",
 }
 
 

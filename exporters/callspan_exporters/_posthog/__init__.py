@@ -1,0 +1,1 @@
+"""A stored span as events of PostHog's LLM analytics."""
