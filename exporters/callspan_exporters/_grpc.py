@@ -11,7 +11,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from callspan_exporters._encoded import EncodedSpan
 from callspan_exporters._encoding import frame_request
 from callspan_exporters._http import OTLP_ADVICE, Advice
-from callspan_exporters._otlp_http import partial
+from callspan_exporters._otlp_http import partial, unless_unreadable
 from callspan_exporters._outcome import Outcome, Verdict
 
 # The first channel imports these otherwise, in a sender's thread: see _http.
@@ -80,7 +80,7 @@ class GrpcTransport:
         try:
             answer: bytes = self._export(frame_request(spans), timeout=timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
-            return _failure(error, self._advice)
+            return unless_unreadable(_failure(error, self._advice), spans)
         except ValueError:
             # Not what it says: that would be the metadata, and thereby a key.
             return Outcome(Verdict.HELD, "a header that gRPC does not allow", reached=False, fix=self._advice.key)

@@ -3,7 +3,9 @@
 import ssl
 from collections.abc import Mapping, Sequence
 
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.proto.trace.v1 import trace_pb2
 
 from callspan_exporters._encoded import EncodedSpan
 from callspan_exporters._encoding import frame_request
@@ -35,11 +37,31 @@ class OtlpHttpTransport:
 
     def send(self, spans: Sequence[EncodedSpan], timeout_s: float) -> Outcome:
         """Post one batch."""
-        return self._client.post(frame_request(spans), timeout_s)
+        return unless_unreadable(self._client.post(frame_request(spans), timeout_s), spans)
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+
+def unless_unreadable(outcome: Outcome, spans: Sequence[EncodedSpan]) -> Outcome:
+    """Return an outcome, or that a batch is rejected which is not taken and has a span that cannot be read.
+
+    Not every server says that it is the request: many have an error of their own then, and would for ever.
+    """
+    if outcome.verdict not in (Verdict.HELD, Verdict.RETRY) or not outcome.reached or all(map(_is_readable, spans)):
+        return outcome
+    return Outcome(Verdict.REJECTED, f"a span that cannot be read: {outcome.reason}")
+
+
+def _is_readable(encoded: EncodedSpan) -> bool:
+    try:
+        trace_pb2.ResourceSpans.FromString(encoded.resource)
+        trace_pb2.ScopeSpans.FromString(encoded.scope)
+        trace_pb2.Span.FromString(encoded.span)
+    except DecodeError:
+        return False
+    return True
 
 
 def partial(body: bytes) -> Outcome:

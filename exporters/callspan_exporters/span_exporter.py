@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import logging
+import netrc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ from callspan_exporters._encoded import EncodedSpan
 from callspan_exporters._http import described
 from callspan_exporters._outcome import Destination, Outcome, Transport, Verdict
 from callspan_exporters._stock import NotCarriedOverError, destination_of, is_stock
+
+# requests, by which most exporters send, imports this at its first request: see _http.
+IMPORTED_FOR_SENDERS: Final = (netrc,)
 
 _logger = logging.getLogger(__name__)
 
