@@ -1,0 +1,1 @@
+"""What `callspan_exporters.conformance` is made of."""
