@@ -112,10 +112,11 @@ def test_every_call_arrives_once_in_its_requests_trace(
         assert [(answer.status_code, "Hello from loopback." in answer.text) for answer in answers] == [(200, True)] * 8
         upstream.behave(Fail(400))
         assert client.ask("/chat", "unlucky").status_code == 500
-        upstream.default = Answer(text="word " * 20, chunk_delay=0.05)
+        upstream.default = Answer(text="word " * 1000, chunk_delay=0.1)  # gunicorn takes its time to notice
         with client.stream("impatient") as pieces:
             next(pieces)
         assert upstream.wait_for_disconnects(timeout=20)
+        upstream.default = Answer(text="word " * 20, chunk_delay=0.05)
         with client.stream("late") as pieces:
             next(pieces)
             program.signal(signal.SIGTERM)
