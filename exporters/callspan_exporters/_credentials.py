@@ -5,10 +5,18 @@ the digest in an attribute, ``callspan.credential.<kind of destination>``, and t
 made such a call.
 """
 
+import contextlib
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Span
+from opentelemetry.trace import get_current_span
+
+from callspan import semconv
 
 _MOST: Final = 10_000
 """Credentials that are remembered, the ones used last."""
@@ -53,3 +61,21 @@ class Credentials:
 
 
 credentials: Final = Credentials()
+os.register_at_fork(after_in_child=credentials.after_fork_in_child)
+
+
+def inherit(span: Span, parent_context: Context | None) -> None:
+    """Have a span go where the call goes that it is part of, whoever starts it. Never raises.
+
+    Args:
+        span: that has just started.
+        parent_context: it was started in.
+    """
+    if not credentials:  # in nearly all programs, and then it costs nothing
+        return
+    with contextlib.suppress(Exception):  # a span of somebody else's
+        parent: Any = get_current_span(parent_context)
+        own = span.attributes or {}
+        for key, value in parent.attributes.copy().items():
+            if key.startswith(semconv.CALLSPAN_CREDENTIAL_PREFIX) and key not in own:
+                span.set_attribute(key, value)

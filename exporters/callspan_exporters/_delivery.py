@@ -174,6 +174,7 @@ class Delivery:
         self._change(add=[sender])
         if not self._shut:
             sender.start()
+            sender.wake()
 
     def remove_account(self, identity: str) -> None:
         """End that."""
@@ -347,15 +348,19 @@ class Delivery:
     def _flush(
         self, deadline: float, *, everything: bool, hurried: bool = False, senders: Sequence[Sender] | None = None
     ) -> bool:
+        flushed = self._senders if senders is None else senders
         flushes = [
-            (sender, sender.flush(everything=everything, timeout_s=deadline - time.monotonic()))
-            for sender in (self._senders if senders is None else senders)
+            (sender, sender.flush(everything=everything, timeout_s=deadline - time.monotonic())) for sender in flushed
         ]
         delivered = True
         hurried_deadline = min(deadline, time.monotonic() + _PATIENCE_WITH_KNOWN_DOWN_S)
         for sender, flush in flushes:
             patience = hurried_deadline if hurried and sender.known_down else deadline
             delivered = flush.wait(patience) and delivered
+        # Accounts of calls that it has turned out meanwhile something waits for.
+        further = [sender for sender in self._senders if sender not in flushed] if senders is None else []
+        if further and time.monotonic() < deadline:
+            delivered = self._flush(deadline, everything=everything, hurried=hurried, senders=further) and delivered
         return delivered
 
     def _say_what_is_kept(self) -> None:

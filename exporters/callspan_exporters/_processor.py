@@ -8,6 +8,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from callspan_exporters._credentials import inherit
 from callspan_exporters._delivery import Delivery
 from callspan_exporters._encoding import encode_resource, encode_scope, encode_span
 from callspan_exporters._spool import UNSTORABLE
@@ -34,7 +35,8 @@ class StoringSpanProcessor(SpanProcessor):
         self._failed = False
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Do nothing."""
+        """Have a part of a call go where the call goes. Never raises."""
+        inherit(span, parent_context)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Store a span. Never raises."""

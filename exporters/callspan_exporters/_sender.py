@@ -284,9 +284,6 @@ class Sender:
             self._failed(Outcome(Verdict.RETRY, described(error)))
             if flush is not None:
                 flush.finish(delivered=False)
-        finally:
-            if self._accounts is not None:
-                self._accounts.finish()
 
     def _is_over(self, flush: Flush | None) -> bool:
         return self._stop.is_set() or (flush is not None and time.monotonic() >= flush.deadline)
@@ -317,6 +314,13 @@ class Sender:
 
     def _send_all(self, flush: Flush | None) -> bool:
         """Send what is pending now; False where the destination does not take it."""
+        try:
+            return self._send_backlogs(flush)
+        finally:
+            if self._accounts is not None:
+                self._accounts.finish()
+
+    def _send_backlogs(self, flush: Flush | None) -> bool:
         for backlog in self._spool.backlogs(self.destination.identity):
             if not self._send_backlog(backlog, flush):
                 return False

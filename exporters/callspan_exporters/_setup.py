@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from opentelemetry import trace
@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from callspan_exporters import _sdk
 from callspan_exporters._attach import attach
+from callspan_exporters._credentials import credentials
 from callspan_exporters._delivery import Delivery
 from callspan_exporters._destinations import Destinations, chosen_destinations, destinations_of_environment
 from callspan_exporters._outcome import Destination
@@ -98,6 +99,17 @@ def spend_exit_budget(seconds: float) -> None:
     """Take note that the exit has been held up already; the delivery holds it up for less."""
     with _lock:
         _composition.spend(seconds)
+
+
+def remember_credential(kind: str, digest: str, values: Mapping[str, str]) -> None:
+    """Know from now on the key that calls carry whose spans have its digest.
+
+    Args:
+        kind: of destination that it is for, such as ``langfuse``.
+        digest: in the attribute ``callspan.credential.<kind>``.
+        values: the key and what belongs to it, by LiteLLM's names.
+    """
+    credentials.remember(kind, digest, values)
 
 
 def stop_watching() -> None:

@@ -17,7 +17,8 @@ def call_delivery(name: str, *arguments: object) -> object:
             is switched on; ``disconnect`` when it is switched off; ``add_callback``, with a name and what deals with
             one stored span, and ``remove_callback``, with the name; ``watch``, with what is to be told of each span as
             it starts and as it has ended, or ``None`` twice; ``spend_exit_budget``, with the seconds that the exit has
-            been held up.
+            been held up; ``remember_credential``, with a kind of destination, the digest that stands for a key on
+            spans, and the key by LiteLLM's names for its parts.
         arguments: what goes with it.
 
     Returns:

@@ -54,6 +54,13 @@ class RefuseSpans:
 
 
 @dataclass(frozen=True, slots=True)
+class RefuseKeys:
+    """Answers 401 to a request whose `authorization` is one of these; takes the others."""
+
+    keys: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Delay:
     """Takes the spans and says so, but late; takes nothing when the client did not wait."""
 
@@ -81,5 +88,7 @@ class LoseAck:
     seconds: float = 0.0
 
 
-HttpBehaviour = Accept | Status | PartialSuccess | TooLargeAbove | RefuseSpans | Delay | Hang | Reset | LoseAck
+HttpBehaviour = (
+    Accept | Status | PartialSuccess | TooLargeAbove | RefuseSpans | RefuseKeys | Delay | Hang | Reset | LoseAck
+)
 GrpcBehaviour = Accept | GrpcStatus | PartialSuccess | RefuseSpans | Delay | Hang

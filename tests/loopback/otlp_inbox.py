@@ -71,12 +71,14 @@ class Inbox(Generic[BehaviourT]):
         default: what it does with a request that nothing else was said about.
         spans: the spans it took, in order, those sent twice twice.
         requests: every request that came, whatever was answered.
+        batches: every request of which it took spans, with those.
     """
 
     def __init__(self, default: BehaviourT) -> None:
         self.default = default
         self.spans: list[ReceivedSpan] = []
         self.requests: list[ReceivedRequest] = []
+        self.batches: list[tuple[ReceivedRequest, list[ReceivedSpan]]] = []
         self._queued: deque[BehaviourT] = deque()
         self._changed = threading.Condition()
 
@@ -111,6 +113,8 @@ class Inbox(Generic[BehaviourT]):
         with self._changed:
             self.requests.append(request)
             self.spans.extend(taken)
+            if taken:
+                self.batches.append((request, list(taken)))
             self._changed.notify_all()
 
 

@@ -20,6 +20,7 @@ from loopback.otlp_behaviours import (
     HttpBehaviour,
     LoseAck,
     PartialSuccess,
+    RefuseKeys,
     RefuseSpans,
     Reset,
     Status,
@@ -37,6 +38,7 @@ __all__ = [
     "PartialSuccess",
     "ReceivedRequest",
     "ReceivedSpan",
+    "RefuseKeys",
     "RefuseSpans",
     "Reset",
     "Status",
@@ -69,6 +71,8 @@ class _Handler(Handler):
                 self._answer(413)
             case RefuseSpans(refused) if any(map(refused, spans)):
                 self._answer(400)
+            case RefuseKeys(keys) if self.headers.get("Authorization") in keys:
+                self._answer(401)
             case PartialSuccess(rejected, message):
                 partial = ExportTracePartialSuccess(rejected_spans=rejected, error_message=message)
                 response = ExportTraceServiceResponse(partial_success=partial)

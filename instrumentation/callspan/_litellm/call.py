@@ -19,6 +19,7 @@ from callspan._events import emit
 from callspan._failure import Failure, describe_exception, qualified_name
 from callspan._guard import guarded, report
 from callspan._invocation import Attributes, Invocation, outcome_of
+from callspan._litellm.credentials import carried
 from callspan._litellm.event_streams import Reader, reader_of
 from callspan._litellm.messages import Content, as_json, input_content, output_content
 from callspan._litellm.operations import Operation
@@ -323,6 +324,8 @@ class Call:
             error = original
         try:
             self.invocation.private |= credentials(self._arguments)
+            for values in carried(self._arguments).values():
+                self.invocation.private.update(values.values())
             prompt: set[str] = set() if self._capture.wanted else prompt_texts(self._arguments)
             failure = describe_exception(error, self.invocation.private | prompt)
             clean = self._capture.clean_message
