@@ -25,7 +25,13 @@ def collector_program() -> Path:
 @pytest.fixture
 def collector(collector_program: Path, tmp_path: Path) -> Iterator[Collector]:
     """A Collector in service."""
-    directory = tmp_path / "collector"
-    directory.mkdir()
-    with Collector(collector_program, directory) as running:
+    with Collector(collector_program, tmp_path / "collector") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared_collector(collector_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
+    """A Collector for tests that leave it as they find it."""
+    directory = tmp_path_factory.mktemp("collector")
+    with Collector(collector_program, directory, COLLECTOR_BACKEND_BATCH="1") as running:  # waits for no second span
         yield running

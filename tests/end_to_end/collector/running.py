@@ -25,18 +25,28 @@ PORTS = ("GRPC", "HTTP", "FILE", "HEALTH", "METRICS", "SPAN_METRICS")
 
 
 class Collector:
-    """A Collector on free ports, with its queue and its output under one directory."""
+    """A Collector on free ports, with its queue and its output under one directory.
 
-    def __init__(self, program: Path, directory: Path) -> None:
-        self.program = program
+    Args:
+        program: the executable.
+        directory: where it keeps what it writes; made if need be.
+        changes: configurations that are laid over collector-config.yaml, as `--config` does.
+        variables: of the configuration.
+    """
+
+    def __init__(self, program: Path, directory: Path, *changes: Path, **variables: str) -> None:
+        directory.mkdir(exist_ok=True)
+        self._command = [str(program), *(f"--config={config}" for config in (CONFIG, *changes))]
         self.output = directory / "spans.jsonl"
+        self.storage = directory / "queue"
         self.log = directory / "collector.log"
         self.ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
         self._environment = {
             **{f"COLLECTOR_{name}_PORT": str(port) for name, port in self.ports.items()},
             "COLLECTOR_BACKEND": f"http://127.0.0.1:{self.ports['FILE']}",
-            "COLLECTOR_STORAGE_DIR": str(directory / "queue"),
+            "COLLECTOR_STORAGE_DIR": str(self.storage),
             "COLLECTOR_OUTPUT": str(self.output),
+            **variables,
         }
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -61,8 +71,9 @@ class Collector:
         """Starts it and waits until it is in service; `changed` are variables of the configuration."""
         environment = {**os.environ, **self._environment, **changed}
         with self.log.open("ab") as log:
-            command = [str(self.program), "--config", str(CONFIG)]
-            self._process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stderr=log, stdout=log)
+            self._process = subprocess.Popen(
+                self._command, env=environment, stdin=subprocess.DEVNULL, stderr=log, stdout=log
+            )
         deadline = time.monotonic() + 20
         while not self._healthy():
             if self._process.poll() is not None or time.monotonic() > deadline:
