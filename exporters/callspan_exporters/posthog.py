@@ -144,12 +144,10 @@ def _accepted(body: bytes) -> Outcome:
     """
     try:
         answer: Any = json.loads(body)
-        limited = {str(resource) for resource in answer["quota_limited"] or ()} - _NOT_OURS
-    except (ValueError, KeyError, TypeError):  # some answer otherwise; it arrived all the same
+        limited = set(answer["quota_limited"] or ()) - _NOT_OURS
+    except (ValueError, KeyError, TypeError, RecursionError):  # some answer otherwise; it arrived all the same
         return Outcome(Verdict.DELIVERED)
-    if not limited:
-        return Outcome(Verdict.DELIVERED)
-    return Outcome(Verdict.HELD, f"{_NO_QUOTA}: {', '.join(sorted(limited))}", fix="They are in PostHog's settings")
+    return Outcome(Verdict.HELD, _NO_QUOTA, fix="They are in its settings") if limited else Outcome(Verdict.DELIVERED)
 
 
 def _is_url(text: str) -> bool:

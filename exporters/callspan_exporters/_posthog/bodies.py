@@ -3,7 +3,7 @@
 import base64
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, cast
 
 from callspan_exporters._posthog.events import Event
@@ -13,7 +13,8 @@ LARGEST_EVENT: Final = 900 << 10
 LARGEST_BODY: Final = 18 << 20
 """Bytes of a request; PostHog refuses twenty megabytes."""
 
-_SHORTER: Final = (65_536, 8_192, 1_024, 64)  # characters that a text is cut to, one after the other
+_SHORTER: Final = (65_536, 8_192, 1_024)  # characters that texts are cut to, one after the other
+_LONGEST_PROPERTY: Final = 8_192  # characters that are left of a property which is still too large then
 
 
 def body_of(api_key: str, events: Iterable[bytes]) -> bytes:
@@ -27,12 +28,21 @@ def encoded_event(event: Event) -> bytes:
     if len(whole) <= LARGEST_EVENT:
         return whole
     cut = whole
-    for longest in _SHORTER:
-        properties = _changed(event["properties"], lambda text, longest=longest: _shortened(text, longest))
+    for properties in _smaller(event["properties"]):
         cut = encoded({**event, "properties": {**properties, "callspan.cut_from_bytes": len(whole)}})
         if len(cut) <= LARGEST_EVENT:
             break
     return cut
+
+
+def _smaller(properties: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for longest in _SHORTER:
+        yield _changed(properties, lambda text, longest=longest: _shortened(text, longest))
+    texts = {name: encoded(value).decode() for name, value in properties.items()}
+    yield {
+        name: value if len(texts[name]) <= _LONGEST_PROPERTY else _shortened(texts[name], _LONGEST_PROPERTY)
+        for name, value in properties.items()
+    }
 
 
 def encoded(value: Any) -> bytes:

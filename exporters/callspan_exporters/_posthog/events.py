@@ -10,11 +10,11 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 
 from callspan import semconv
 from callspan_exporters._posthog.properties import (
+    STATIC,
     custom_properties,
     error_properties,
     request_properties,
     state_properties,
-    static_properties,
     usage_properties,
 )
 from callspan_exporters._rewriting import SpanView
@@ -64,14 +64,14 @@ def events_of(view: SpanView) -> list[Event]:
     """
     attributes, span = view.attributes, view.span
     kind = _KINDS.get(str(attributes.get(semconv.GEN_AI_OPERATION_NAME)), SPAN)
-    properties = {**static_properties(), **_place(view), **error_properties(view)}
+    properties = {**STATIC, **_place(view), **error_properties(view)}
     if kind == SPAN:
         properties |= state_properties(attributes)
     else:
         properties |= request_properties(attributes, embedding=kind == EMBEDDING)
         properties |= usage_properties(attributes)
     # What the application says itself under PostHog's own names prevails.
-    properties |= custom_properties(view)
+    properties |= custom_properties(view, request=kind != SPAN)
     latency_s = max(0, span.end_time_unix_nano - span.start_time_unix_nano) / 1e9
     events = [_event(kind, view, {"$ai_latency": latency_s, **properties})]
     if kind == SPAN and "$ai_parent_id" not in properties:

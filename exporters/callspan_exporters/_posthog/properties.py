@@ -3,8 +3,7 @@
 https://posthog.com/docs/llm-analytics/manual-capture lists them. What PostHog has no name for goes along under its own.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -56,26 +55,48 @@ _OUTPUT_STATES: Final = ("gen_ai.tool.call.result", "output.value")
 
 _RESOURCE: Final = ("service.name", "service.version", "deployment.environment.name")
 
-# In the properties above, or of no use to anybody there.
-_TAKEN: Final = frozenset(
+# Those that are in a property of PostHog's: of every event, and of a request to a model.
+_TOLD: Final = frozenset(
     {
-        *_MODEL_PARAMETERS,
-        *_DIRECT,
-        *_USAGE,
         *_INPUT_STATES,
         *_OUTPUT_STATES,
-        *(semconv.GEN_AI_OPERATION_NAME, semconv.GEN_AI_PROVIDER_NAME, semconv.LITELLM_PROVIDER),
-        *(semconv.GEN_AI_REQUEST_MODEL, semconv.GEN_AI_RESPONSE_FINISH_REASONS),
-        *(semconv.SERVER_ADDRESS, semconv.SERVER_PORT, semconv.HTTP_RESPONSE_STATUS_CODE, semconv.ERROR_TYPE),
-        *(semconv.GEN_AI_INPUT_MESSAGES, semconv.GEN_AI_OUTPUT_MESSAGES),
-        *(semconv.GEN_AI_SYSTEM_INSTRUCTIONS, semconv.GEN_AI_TOOL_DEFINITIONS),
+        *(semconv.GEN_AI_INPUT_MESSAGES, semconv.GEN_AI_OUTPUT_MESSAGES, semconv.GEN_AI_SYSTEM_INSTRUCTIONS),
         *(semconv.USER_ID, semconv.SESSION_ID, "posthog.distinct_id"),
-        *(semconv.CALLSPAN_COST_AMOUNT, semconv.CALLSPAN_COST_CURRENCY, semconv.CALLSPAN_TAGS),
         *(f"{semconv.CALLSPAN_METADATA_PREFIX}{name}" for name in ("user_id", "distinct_id")),
         *(f"{semconv.CALLSPAN_METADATA_PREFIX}{name}" for name in ("parent_run_id", "parent_id")),
+        *(semconv.ERROR_TYPE, semconv.CALLSPAN_TAGS),
     }
 )
-_METADATA: Final = len(semconv.CALLSPAN_METADATA_PREFIX)
+_TOLD_OF_REQUESTS: Final = _TOLD | {
+    *_MODEL_PARAMETERS,
+    *_DIRECT,
+    *_USAGE,
+    *(semconv.GEN_AI_PROVIDER_NAME, semconv.LITELLM_PROVIDER, semconv.GEN_AI_REQUEST_MODEL),
+    *(semconv.GEN_AI_RESPONSE_FINISH_REASONS, semconv.GEN_AI_TOOL_DEFINITIONS),
+    *(semconv.SERVER_ADDRESS, semconv.SERVER_PORT, semconv.HTTP_RESPONSE_STATUS_CODE),
+    *(semconv.CALLSPAN_COST_AMOUNT, semconv.CALLSPAN_COST_CURRENCY),
+}
+
+
+def _version() -> str:
+    try:
+        return version("callspan")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+# Read here: where spans are sent nothing is imported, and that may be what it takes.
+_VERSION: Final = _version()
+
+STATIC: Final[Mapping[str, Any]] = {
+    "$lib": "callspan",
+    "$lib_version": _VERSION,
+    "$ai_lib": "callspan",
+    "$ai_lib_version": _VERSION,
+    "$geoip_disable": True,
+}
+"""What is the same for all: who sends, and that where this server stands is not where a user is."""
+
 _OK: Final = 200
 _SCHEMES: Final = {80: "http", 443: "https"}
 
@@ -151,31 +172,22 @@ def error_properties(view: SpanView) -> Properties:
     return properties
 
 
-def custom_properties(view: SpanView) -> Properties:
-    """Return all else that is known: of the call by LiteLLM's names, of the span and the service by their own."""
+def custom_properties(view: SpanView, *, request: bool) -> Properties:
+    """Return all else that is known: of the call by LiteLLM's names, of the span and the service by their own.
+
+    Args:
+        view: the span.
+        request: whether it is a request to a model.
+    """
     properties: Properties = {name: view.resource[name] for name in _RESOURCE if name in view.resource}
     tags = view.attributes.get(semconv.CALLSPAN_TAGS)
     if tags is not None:
         properties["tags"] = tags
-    return properties | dict(_custom(view.attributes))
-
-
-def _custom(attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in attributes.items():
-        if key in _TAKEN or key.startswith(semconv.CALLSPAN_CREDENTIAL_PREFIX):
-            continue
-        yield key[_METADATA:] if key.startswith(semconv.CALLSPAN_METADATA_PREFIX) else key, value
-
-
-@cache
-def static_properties() -> Mapping[str, Any]:
-    """Return what is the same for all: who sends, and that where this server stands is not where a user is."""
-    try:
-        ours = version("callspan")
-    except PackageNotFoundError:
-        ours = "unknown"
-    library = {"$lib": "callspan", "$lib_version": ours}
-    return {**library, "$ai_lib": "callspan", "$ai_lib_version": ours, "$geoip_disable": True}
+    told = _TOLD_OF_REQUESTS if request else _TOLD
+    for key, value in view.attributes.items():
+        if key not in told and not key.startswith(semconv.CALLSPAN_CREDENTIAL_PREFIX):
+            properties[key.removeprefix(semconv.CALLSPAN_METADATA_PREFIX)] = value
+    return properties
 
 
 def _base_url(attributes: Mapping[str, Any]) -> str | None:
@@ -212,5 +224,4 @@ def _exception_message(span: trace_pb2.Span) -> str:
 
 
 def _first_of(attributes: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
-    read: Callable[[Any], Any] = messages.from_json
-    return next((read(attributes[key]) for key in keys if key in attributes), None)
+    return next((messages.from_json(attributes[key]) for key in keys if key in attributes), None)
