@@ -19,6 +19,19 @@ GROUP: Final = "callspan_destination"
 # Module and what in it returns the destination of the environment. Imported only where they are asked for.
 _OURS: Final[Mapping[str, str]] = {
     "otlp": "callspan_exporters.otlp:OTLPDestination.from_environment",
+    "arize": "callspan_exporters._presets.arize:arize",
+    "braintrust": "callspan_exporters._presets.braintrust:braintrust",
+    "datadog": "callspan_exporters._presets.datadog:datadog",
+    "grafana": "callspan_exporters._presets.grafana:grafana",
+    "honeycomb": "callspan_exporters._presets.honeycomb:honeycomb",
+    "langfuse": "callspan_exporters.langfuse:langfuse",
+    "langsmith": "callspan_exporters.langsmith:langsmith",
+    "logfire": "callspan_exporters._presets.logfire:logfire",
+    "mlflow": "callspan_exporters._presets.mlflow:mlflow",
+    "newrelic": "callspan_exporters._presets.newrelic:newrelic",
+    "opik": "callspan_exporters._presets.opik:opik",
+    "phoenix": "callspan_exporters._presets.phoenix:phoenix",
+    "posthog-otlp": "callspan_exporters._presets.posthog:posthog",
     "posthog": "callspan_exporters.posthog:PostHogDestination.from_environment",
 }
 

@@ -88,7 +88,7 @@ class OTLPDestination:
             protocol=protocol,
             headers=parse_env_headers(_variable("HEADERS") or "", liberal=True),
             compression=_compression(),
-            timeout_s=_timeout_s(),
+            timeout_s=timeout_of_environment(),
             certificate=_variable("CERTIFICATE"),
             client_certificate=_variable("CLIENT_CERTIFICATE"),
             client_key=_variable("CLIENT_KEY"),
@@ -210,8 +210,8 @@ def _compression() -> str:
     return "none"
 
 
-def _timeout_s() -> float:
-    """Return the timeout, in seconds.
+def timeout_of_environment() -> float:
+    """Return how long ``OTEL_EXPORTER_OTLP_TIMEOUT`` lets a request take, in seconds.
 
     The specification has milliseconds, and OpenTelemetry's own exporters for Python read seconds. Both are in use, and
     nobody means a request to take less than a second, or more than a quarter of an hour.

@@ -1,0 +1,53 @@
+"""Opik: https://www.comet.com/docs/opik/integrations/opentelemetry.
+
+What its server reads is in ``domain/mapping`` of https://github.com/comet-ml/opik: the conventions' attributes, cost as
+``gen_ai.usage.cost``, and names of its own.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from opentelemetry.util.types import AttributeValue
+
+from callspan import semconv
+from callspan_exporters._presets import reading
+from callspan_exporters._presets.building import account_of, preset, traces
+from callspan_exporters._rewriting import Rewriting, SpanView
+from callspan_exporters._variables import required, required_url, variable
+from callspan_exporters.otlp import OTLPDestination
+
+_KEY: Final = "OPIK_API_KEY"
+_URL: Final = "OPIK_URL_OVERRIDE"
+_CLOUD: Final = "https://www.comet.com/opik/api"
+
+
+def opik() -> OTLPDestination:
+    """Return Opik as ``OPIK_*`` configure it. A server of one's own needs no key.
+
+    Raises:
+        SettingError: a variable is missing or wrong.
+    """
+    url = required_url(_URL, default=_CLOUD)
+    key = variable(_KEY) if variable(_URL) else required(_KEY, what="an API key of Opik")
+    workspace, project = variable("OPIK_WORKSPACE"), variable("OPIK_PROJECT_NAME")
+    return preset(
+        "opik",
+        traces(f"{url}/v1/private/otel"),
+        {"Authorization": key, "Comet-Workspace": workspace, "projectName": project},
+        account=account_of(*filter(None, (key,)), project=" ".join(filter(None, (workspace, project)))),
+        address_variable=_URL,
+        key_variable=_KEY,
+        rewriting=Rewriting(of_span=attributes_of),
+    )
+
+
+def attributes_of(view: SpanView) -> Mapping[str, AttributeValue | None]:
+    """Return cost, provider, tags, the thread, and who made the call."""
+    return {
+        **{f"opik.metadata.{name}": value for name, value in reading.metadata(view)},
+        "opik.metadata.user_id": reading.text(view, semconv.USER_ID) or None,
+        "opik.tags": reading.tags(view) or None,
+        "thread_id": reading.session(view) or None,
+        "gen_ai.system": reading.text(view, semconv.GEN_AI_PROVIDER_NAME) or None,
+        "gen_ai.usage.cost": reading.dollars(view),
+    }
