@@ -10,6 +10,9 @@ from callspan._litellm.untyped import as_items, as_mapping, read
 Part = dict[str, Any]
 Message = dict[str, Any]
 
+_WHOLE: Final = "stop"
+"""Why an answer ended that comes whole: the schema of output messages asks for a reason in each."""
+
 
 def _anthropic_input(arguments: Mapping[str, Any]) -> tuple[list[Message], list[Part]]:
     given = [
@@ -119,12 +122,13 @@ def _image_output(response: object) -> list[Message]:
         else messages.blob("image", "image", read(one, "b64_json"))
         for one in as_items(read(response, "data"))
     ]
-    return [{"role": "assistant", "parts": parts}] if parts else []
+    return [{"role": "assistant", "parts": parts, "finish_reason": _WHOLE}] if parts else []
 
 
 def _transcription_output(response: object) -> list[Message]:
     text = read(response, "text")
-    return [{"role": "assistant", "parts": [{"type": "text", "content": text}]}] if isinstance(text, str) else []
+    parts = [{"type": "text", "content": text}]
+    return [{"role": "assistant", "parts": parts, "finish_reason": _WHOLE}] if isinstance(text, str) else []
 
 
 def _none(_response: object) -> list[Message]:
