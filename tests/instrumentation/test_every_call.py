@@ -2,6 +2,8 @@
 
 import asyncio
 import inspect
+import json
+from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
@@ -202,3 +204,20 @@ def test_a_passthrough_call_is_a_span(spans: Spans, upstream: OpenAIUpstream) ->
     span = spans.only()
     assert span.attributes["gen_ai.operation.name"] == "passthrough"
     assert span.attributes["callspan.outcome"] == "success"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name in MADE])
+def test_recorded_messages_follow_their_schema(
+    name: str, recording: Callable[[], Spans], monkeypatch: pytest.MonkeyPatch, upstream: OpenAIUpstream
+) -> None:
+    """Each has a role and parts with a type, each answer a reason why it ended: backends drop others."""
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "SPAN_ONLY")
+    spans = recording()
+    calls.make(getattr(litellm, name), **arguments(name, upstream))
+    seen = spans.only().attributes
+    inputs = json.loads(seen.get("gen_ai.input.messages", "[]"))
+    outputs = json.loads(seen.get("gen_ai.output.messages", "[]"))
+    for message in [*inputs, *outputs]:
+        assert isinstance(message["role"], str)
+        assert all(isinstance(part["type"], str) for part in message["parts"])
+    assert all(isinstance(message["finish_reason"], str) for message in outputs)
