@@ -97,7 +97,7 @@ def main() -> None:
     port = free_port(given.port)
     address = f"http://127.0.0.1:{port}"
     print("Phoenix starts. The first time takes longer.", flush=True)
-    with phoenix(address, port, given.data) as process, contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt), phoenix(address, port, given.data) as process:
         instrument = Path(sys.executable).with_name("opentelemetry-instrument")
         program = [instrument, "--", sys.executable, *(given.program or [CALLS])]
         subprocess.run(program, env=environment(address), check=False)  # noqa: S603  # the user's own

@@ -7,6 +7,7 @@ where): LiteLLM then makes the answers up itself.
 import asyncio
 import json
 import os
+import uuid
 from typing import Any
 
 # LiteLLM downloads its price list when it is imported; the list it ships with will do for a script this short.
@@ -19,6 +20,7 @@ from opentelemetry import trace
 import callspan
 
 MODEL = "openai/gpt-4o-mini"
+USER = "ada"
 KEY = os.environ.get("OPENAI_API_KEY")
 WEATHER = {
     "type": "function",
@@ -74,7 +76,7 @@ async def converse(router: litellm.Router) -> None:
     for question, ask in turns.items():
         messages.append({"role": "user", "content": question})
         # The names by which Phoenix knows what such a span is, what went in and what came out.
-        turn = {"openinference.span.kind": "AGENT", "input.value": question, "session.id": "oslo", "user.id": "ada"}
+        turn = {"openinference.span.kind": "AGENT", "input.value": question, "user.id": USER}
         with tracer.start_as_current_span("turn", attributes=turn) as span:
             answer = await ask(router, messages)
             span.set_attribute("output.value", answer)
@@ -95,8 +97,9 @@ async def fail() -> None:
 async def main() -> None:
     """All of them, and out."""
     router = litellm.Router(model_list=[{"model_name": "assistant", "litellm_params": {"model": MODEL}}])
-    with callspan.context(user_id="ada", session_id="oslo", tags=["example"], metadata={"plan": "pro"}):
-        await converse(router)
+    with callspan.context(user_id=USER, tags=["example"], metadata={"plan": "pro"}):
+        with callspan.context(session_id=f"weather-{uuid.uuid4().hex[:8]}"):
+            await converse(router)
         await fail()
 
 

@@ -1,0 +1,124 @@
+"""examples/phoenix as its user sees it: a real Phoenix, its page in Chromium, and in it the calls."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from end_to_end.phoenix import example, page
+from end_to_end.phoenix.page import looking
+from loopback.openai_api import Answer, Fail, OpenAIUpstream, ToolCall
+from loopback.processes import run_python
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the example, which has run its calls and stays, tells its user to look."""
+    missing = example.absent() or page.absent()
+    if missing:
+        required = os.environ.get("CALLSPAN_REQUIRE_PHOENIX") == "1"
+        (pytest.fail if required else pytest.skip)(missing)
+    with example.phoenix_example(tmp_path_factory.mktemp("phoenix")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser(address: str) -> Iterator["Browser"]:
+    with page.chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def asked(address: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A project with the same calls, answered by a provider."""
+    tool = ToolCall("weather", {"city": "Bergen"})
+    with OpenAIUpstream() as provider:
+        provider.behave(
+            Answer(tool_calls=(tool,), prompt_tokens=31, completion_tokens=12),
+            Answer("Bergen has rain.", prompt_tokens=57, completion_tokens=6, cached_tokens=20, reasoning_tokens=2),
+            Answer("A large one.", prompt_tokens=70, completion_tokens=5, always_send_usage=True),
+            Fail(429, "Slow down."),
+        )
+        told = {
+            **example.told(address, "asked"),
+            "OPENAI_BASE_URL": provider.base_url,
+            "CALLSPAN_SPOOL_DIR": str(tmp_path_factory.mktemp("spool")),
+        }
+        run_python(example.CALLS, env=told, auto_instrument=True)
+    return "asked"
+
+
+def test_the_example_shows_the_calls_it_made_without_a_key(address: str, browser: "Browser", tmp_path: Path):
+    with looking(browser, tmp_path) as phoenix:
+        phoenix.page.goto(address)
+        phoenix.wait_for_rows(
+            {"status": "ERROR", "kind": "llm", "name": "chat no-such-model", "user": "ada"},
+            {"status": "UNSET", "kind": "agent", "input": "Do I need an umbrella?", "output": "Yes, a large one."},
+            {"input": "What is the weather in Oslo?", "output": "Oslo has 12 degrees and rain.", "user": "ada"},
+        )
+        assert "RateLimitError" in phoenix.rows[0]["error"]
+
+
+def test_a_trace_has_each_call_once_with_its_tokens(address: str, browser: "Browser", asked: str, tmp_path: Path):
+    with looking(browser, tmp_path) as phoenix:
+        phoenix.open_project(address, asked)
+        phoenix.wait_for_rows(
+            {"name": "chat no-such-model", "cumulative tokens": "0", "cumulative cost": "--"},
+            {"name": "turn", "cumulative tokens": "75", "cumulative cost": "<$0.01"},
+            {"name": "turn", "cumulative tokens": "106", "cumulative cost": "<$0.01"},
+        )
+        phoenix.open_row("What is the weather in Oslo?")
+        phoenix.wait_for_tree(
+            ("turn",),
+            ("Router.acompletion assistant",),
+            ("chat gpt-4o-mini", "43"),
+            ("execute_tool weather",),
+            ("Router.acompletion assistant",),
+            ("chat gpt-4o-mini", "63"),
+        )
+
+
+def test_a_call_shows_its_messages_its_model_and_its_tokens(
+    address: str, browser: "Browser", asked: str, tmp_path: Path
+):
+    with looking(browser, tmp_path) as phoenix:
+        phoenix.open_project(address, asked)
+        phoenix.open_row("What is the weather in Oslo?")
+        phoenix.choose("chat gpt-4o-mini", nth=1)
+        given = phoenix.section("Input")
+        for text in ("gpt-4o-mini", "You know the weather. Be brief.", "What is the weather in Oslo?"):
+            assert text in given
+        assert "12 degrees and rain in Bergen" in given
+        assert "Bergen has rain." in phoenix.section("Output")
+        usage = phoenix.usage()
+        assert "57 prompt → 6 completion" in usage
+        assert usage[usage.index("Cache read") + 1] == "20"
+
+
+def test_a_tool_that_the_model_asks_for_is_in_its_answer(address: str, browser: "Browser", asked: str, tmp_path: Path):
+    with looking(browser, tmp_path) as phoenix:
+        phoenix.open_project(address, asked)
+        phoenix.open_row("What is the weather in Oslo?")
+        phoenix.choose("chat gpt-4o-mini", nth=0)
+        assert "1 tool" in phoenix.section("Input")
+        answer = phoenix.section("Output")
+        assert "weather" in answer
+        assert "Bergen" in answer
+
+
+def test_a_session_is_a_conversation(address: str, browser: "Browser", asked: str, tmp_path: Path):
+    with looking(browser, tmp_path) as phoenix:
+        phoenix.open_project(address, asked)
+        phoenix.open_tab("Sessions")
+        said = {"first input": "What is the weather in Oslo?", "last output": "A large one.", "user": "ada"}
+        phoenix.wait_for_rows({**said, "total traces": "2", "total tokens": "181"})
+        phoenix.open_row("weather-")
+        phoenix.page.get_by_text("Turn 02").wait_for()
+        turns = phoenix.page.get_by_role("dialog").inner_text()
+        said = ("What is the weather in Oslo?", "Bergen has rain.", "Do I need an umbrella?", "A large one.")
+        assert [turns.rindex(text) for text in said] == sorted(turns.rindex(text) for text in said)
