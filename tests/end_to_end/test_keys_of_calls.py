@@ -1,5 +1,6 @@
 """Keys that single calls carry, as LiteLLM's users give them: each call is recorded in the account of its key."""
 
+import base64
 import hashlib
 import signal
 from collections import Counter, defaultdict
@@ -10,6 +11,7 @@ import pytest
 
 from callspan_exporters._spool import read_accounts
 from loopback.otlp_receiver import OtlpReceiver, RefuseKeys
+from loopback.posthog_api import PostHogApi
 from loopback.processes import run_python
 
 PROGRAM = """
@@ -229,3 +231,50 @@ except Exception as error:
     stored = b"".join(path.read_bytes() for path in spool_dir.rglob("*") if path.is_file())
     assert b"[redacted]" in stored
     assert b"zz-very-private" not in stored
+
+
+REAL = """
+import litellm, callspan
+callspan.instrument()
+ask = dict(messages=[{"role": "user", "content": "hi"}], mock_response="hello")
+litellm.completion(model="gpt-4o-mini", **ask)
+litellm.completion(
+    model="gpt-4o", posthog_api_key="phc_ann", langfuse_public_key="pk-ann", langfuse_secret_key="sk-ann",
+    langsmith_api_key="lsv2_ann", langsmith_project="ann's", **ask,
+)
+"""
+
+
+def test_with_the_vendors_of_the_keys(otlp_receiver: OtlpReceiver, spool_dir: Path) -> None:
+    """PostHog, Langfuse and LangSmith beside one another: to each the key of the call that is meant for it."""
+    with PostHogApi() as posthog:
+        run_python(
+            REAL,
+            env={
+                "CALLSPAN_DESTINATIONS": "posthog,langfuse,langsmith",
+                "POSTHOG_API_KEY": "phc_ours",
+                "POSTHOG_API_URL": posthog.host,
+                "LANGFUSE_PUBLIC_KEY": "pk-ours",
+                "LANGFUSE_SECRET_KEY": "sk-ours",
+                "LANGSMITH_API_KEY": "lsv2_ours",
+                "LANGSMITH_PROJECT": "ours",
+                "LANGFUSE_HOST": otlp_receiver.endpoint,
+                "LANGSMITH_ENDPOINT": otlp_receiver.endpoint,
+            },
+        )
+        assert {(event.api_key, event.properties["$ai_model"]) for event in posthog.counted} == {
+            ("phc_ours", "gpt-4o-mini"),
+            ("phc_ann", "gpt-4o"),
+        }
+    found = {
+        (headers.get("x-api-key") or headers["authorization"], headers.get("langsmith-project"), spans[0].name)
+        for headers, spans in ((request.headers, spans) for request, spans in otlp_receiver.batches)
+    }
+    basic = {name: "Basic " + base64.b64encode(f"pk-{name}:sk-{name}".encode()).decode() for name in ("ours", "ann")}
+    assert found == {
+        ("lsv2_ours", "ours", "chat gpt-4o-mini"),
+        ("lsv2_ann", "ann's", "chat gpt-4o"),
+        (basic["ours"], None, "chat gpt-4o-mini"),
+        (basic["ann"], None, "chat gpt-4o"),
+    }
+    assert all(account.pending == account.rejected == 0 for account in read_accounts(spool_dir))
