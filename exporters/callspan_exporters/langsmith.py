@@ -10,7 +10,8 @@ may well send it elsewhere, is sent as a root; ``CALLSPAN_LANGSMITH_REMOTE_PAREN
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -43,6 +44,22 @@ _RUN_TYPES: Final[Mapping[str, str]] = {
     reading.LLM: "llm",
     reading.RERANK: "retriever",
     reading.TOOL: "tool",
+}
+# What LiteLLM's own integration sends of a call besides, under its names.
+_DETAILS: Final[Mapping[str, str]] = {
+    "litellm_call_id": semconv.LITELLM_CALL_ID,
+    "call_type": semconv.CALLSPAN_ENTRY_POINT,
+    "cache_hit": semconv.LITELLM_CACHE_HIT,
+    "model_group": semconv.LITELLM_MODEL_GROUP,
+    "model_id": semconv.LITELLM_DEPLOYMENT_ID,
+    "api_base": semconv.SERVER_ADDRESS,
+    "custom_llm_provider": semconv.LITELLM_PROVIDER,
+    "provider_request_id": semconv.LITELLM_PROVIDER_REQUEST_ID,
+    "error_class": semconv.ERROR_TYPE,
+    "error_code": semconv.HTTP_RESPONSE_STATUS_CODE,
+    "time_to_first_token": semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK,
+    "attempt": semconv.CALLSPAN_ATTEMPT_NUMBER,
+    "outcome": semconv.CALLSPAN_OUTCOME,
 }
 # The conventions' providers as LangSmith's own SDK calls them, where it does otherwise.
 _PROVIDERS: Final[Mapping[str, str]] = {
@@ -120,15 +137,15 @@ def _alone(view: SpanView) -> tuple[bytes, bytes]:
 def attributes_of(view: SpanView) -> Mapping[str, AttributeValue | None]:
     """Return what LangSmith reads, of what it does not read from the conventions' attributes."""
     kind = reading.kind_of(view)
+    details = {name: view.attributes.get(key) for name, key in _DETAILS.items()} if kind else {}
     added: dict[str, AttributeValue | None] = {
+        **{f"langsmith.metadata.{name}": value for name, value in details.items()},
         **{f"langsmith.metadata.{name}": value for name, value in reading.metadata(view)},
         "langsmith.span.kind": _RUN_TYPES.get(kind),
         "langsmith.trace.name": str(reading.of_metadata(view, "run_name") or "") or None,
         "langsmith.span.tags": ", ".join(tag.replace(",", " ") for tag in reading.tags(view)) or None,
         "langsmith.metadata.user_id": reading.text(view, semconv.USER_ID) or None,
         "langsmith.metadata.session_id": reading.session(view) or None,
-        "langsmith.metadata.outcome": reading.text(view, semconv.CALLSPAN_OUTCOME) or None,
-        "langsmith.metadata.time_to_first_token": reading.number(view, semconv.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK),
     }
     if reading.has_remote_parent(view):
         added["langsmith.metadata.otel_parent_span_id"] = view.span.parent_span_id.hex()
@@ -149,16 +166,29 @@ def _of_model(view: SpanView) -> Mapping[str, AttributeValue | None]:
 
 
 def _said(view: SpanView) -> Mapping[str, AttributeValue | None]:
-    """Return prompt and completion in OpenAI's format, one of those that LangSmith shows as messages.
+    """Return prompt and response in OpenAI's format, one of those that LangSmith shows as messages.
 
-    The completion is there without content as well: LangSmith puts the tokens into it.
+    The response is there without content as well: LangSmith puts the tokens into it.
     """
     prompt, tools = messages.prompt(view), messages.tools(view)
     return {
         "gen_ai.prompt": reading.as_json({"messages": prompt}) if prompt else None,
-        "gen_ai.completion": reading.as_json({"messages": messages.completion(view)}),
+        "gen_ai.completion": reading.as_json(_response(view)),
         "tools": reading.as_json(tools) if tools else None,
     }
+
+
+def _response(view: SpanView) -> Mapping[str, Any]:
+    reasons: Sequence[Any] = view.attributes.get(semconv.GEN_AI_RESPONSE_FINISH_REASONS) or ()
+    choices = [
+        {"index": at, "finish_reason": reason, **({"message": message} if message else {})}
+        for at, (reason, message) in enumerate(zip_longest(reasons, messages.completion(view)))
+    ]
+    known = {
+        "id": reading.text(view, semconv.GEN_AI_RESPONSE_ID),
+        "model": reading.text(view, semconv.GEN_AI_RESPONSE_MODEL),
+    }
+    return {**{name: value for name, value in known.items() if value}, "choices": choices}
 
 
 def _counted(view: SpanView) -> Mapping[str, AttributeValue | None]:
