@@ -28,12 +28,11 @@ STATE = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
 
 def environment(address: str) -> dict[str, str]:
     """What a program has to be told for its calls to be in Phoenix, with what was said and answered."""
-    resource = (os.environ.get("OTEL_RESOURCE_ATTRIBUTES"), f"openinference.project.name={PROJECT}")
     return {
         **os.environ,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": address,
-        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-        "OTEL_RESOURCE_ATTRIBUTES": ",".join(filter(None, resource)),
+        "CALLSPAN_DESTINATIONS": "phoenix",
+        "PHOENIX_COLLECTOR_ENDPOINT": address,
+        "PHOENIX_PROJECT_NAME": PROJECT,
         "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",
     }
 

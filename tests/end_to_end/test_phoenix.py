@@ -13,7 +13,14 @@ from loopback.openai_api import Answer, Fail, OpenAIUpstream, ToolCall
 from loopback.processes import run_python
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import BrowserContext
+
+
+REQUIRED = os.environ.get("CALLSPAN_REQUIRE_PHOENIX") == "1"
+HELLO = """
+    import litellm
+    litellm.completion("openai/gpt-4o-mini", [{"role": "user", "content": "Say hello."}])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +28,13 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the example, which has run its calls and stays, tells its user to look."""
     missing = example.absent() or page.absent()
     if missing:
-        required = os.environ.get("CALLSPAN_REQUIRE_PHOENIX") == "1"
-        (pytest.fail if required else pytest.skip)(missing)
+        (pytest.fail if REQUIRED else pytest.skip)(missing)
     with example.phoenix_example(tmp_path_factory.mktemp("phoenix")) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def browser(address: str) -> Iterator["Browser"]:
+def browser(address: str) -> Iterator["BrowserContext"]:
     with page.chromium() as running:
         yield running
 
@@ -53,18 +59,20 @@ def asked(address: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     return "asked"
 
 
-def test_the_example_shows_the_calls_it_made_without_a_key(address: str, browser: "Browser", tmp_path: Path):
+def test_the_example_shows_the_calls_it_made_without_a_key(address: str, browser: "BrowserContext", tmp_path: Path):
     with looking(browser, tmp_path) as phoenix:
         phoenix.page.goto(address)
         phoenix.wait_for_rows(
-            {"status": "ERROR", "kind": "llm", "name": "chat no-such-model", "user": "ada"},
+            {"status": "ERROR", "kind": "llm", "name": "chat no-such-model", "input": "Anyone there?", "user": "ada"},
             {"status": "UNSET", "kind": "agent", "input": "Do I need an umbrella?", "output": "Yes, a large one."},
             {"input": "What is the weather in Oslo?", "output": "Oslo has 12 degrees and rain.", "user": "ada"},
         )
         assert "RateLimitError" in phoenix.rows[0]["error"]
 
 
-def test_a_trace_has_each_call_once_with_its_tokens(address: str, browser: "Browser", asked: str, tmp_path: Path):
+def test_a_trace_has_each_call_once_with_its_tokens(
+    address: str, browser: "BrowserContext", asked: str, tmp_path: Path
+):
     with looking(browser, tmp_path) as phoenix:
         phoenix.open_project(address, asked)
         phoenix.wait_for_rows(
@@ -84,7 +92,7 @@ def test_a_trace_has_each_call_once_with_its_tokens(address: str, browser: "Brow
 
 
 def test_a_call_shows_its_messages_its_model_and_its_tokens(
-    address: str, browser: "Browser", asked: str, tmp_path: Path
+    address: str, browser: "BrowserContext", asked: str, tmp_path: Path
 ):
     with looking(browser, tmp_path) as phoenix:
         phoenix.open_project(address, asked)
@@ -98,9 +106,12 @@ def test_a_call_shows_its_messages_its_model_and_its_tokens(
         usage = phoenix.usage()
         assert "57 prompt → 6 completion" in usage
         assert usage[usage.index("Cache read") + 1] == "20"
+        assert usage[usage.index("Reasoning") + 1] == "2"
 
 
-def test_a_tool_that_the_model_asks_for_is_in_its_answer(address: str, browser: "Browser", asked: str, tmp_path: Path):
+def test_a_tool_that_the_model_asks_for_is_in_its_answer(
+    address: str, browser: "BrowserContext", asked: str, tmp_path: Path
+):
     with looking(browser, tmp_path) as phoenix:
         phoenix.open_project(address, asked)
         phoenix.open_row("What is the weather in Oslo?")
@@ -111,7 +122,23 @@ def test_a_tool_that_the_model_asks_for_is_in_its_answer(address: str, browser: 
         assert "Bergen" in answer
 
 
-def test_a_session_is_a_conversation(address: str, browser: "Browser", asked: str, tmp_path: Path):
+def test_a_call_that_is_asked_for_alone_has_its_question_and_its_answer_in_the_list(
+    address: str, browser: "BrowserContext", tmp_path: Path
+):
+    with OpenAIUpstream(Answer("Hello to you.", prompt_tokens=1234, completion_tokens=8)) as provider:
+        told = {**example.told(address, "alone"), "OPENAI_BASE_URL": provider.base_url}
+        run_python(HELLO, env=told, auto_instrument=True)
+        told = {**example.told_by_otlp(address, "by OTLP"), "OPENAI_BASE_URL": provider.base_url}
+        run_python(HELLO, env=told, auto_instrument=True)
+    call = {"kind": "llm", "name": "chat gpt-4o-mini", "cumulative tokens": "1,242", "cumulative cost": "<$0.01"}
+    with looking(browser, tmp_path) as phoenix:
+        phoenix.open_project(address, "alone")
+        phoenix.wait_for_rows({**call, "input": "Say hello.", "output": "Hello to you."})
+        phoenix.open_project(address, "by OTLP")
+        phoenix.wait_for_rows(call)
+
+
+def test_a_session_is_a_conversation(address: str, browser: "BrowserContext", asked: str, tmp_path: Path):
     with looking(browser, tmp_path) as phoenix:
         phoenix.open_project(address, asked)
         phoenix.open_tab("Sessions")

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 EXAMPLE = Path(__file__).parents[3] / "examples/phoenix"
 CALLS = EXAMPLE / "calls.py"
@@ -55,11 +55,26 @@ def phoenix_example(directory: Path) -> Iterator[str]:
             process.wait(STOP_TIMEOUT_S)
 
 
+def server(address: str) -> str:
+    """The address of Phoenix, without the path of what is to be looked at."""
+    return address.partition("/redirects")[0]
+
+
 def told(address: str, project: str) -> dict[str, str]:
     """What a program is told, as the example tells it, for its calls to be in a project of the Phoenix that runs."""
     return {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": address.partition("/redirects")[0],
-        "OTEL_RESOURCE_ATTRIBUTES": f"openinference.project.name={project}",
+        "CALLSPAN_DESTINATIONS": "phoenix",
+        "PHOENIX_COLLECTOR_ENDPOINT": server(address),
+        "PHOENIX_PROJECT_NAME": project,
+        "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",
+    }
+
+
+def told_by_otlp(address: str, project: str) -> dict[str, str]:
+    """The same in OpenTelemetry's own variables."""
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": server(address),
+        "OTEL_EXPORTER_OTLP_HEADERS": f"x-project-name={quote(project)}",
         "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",
     }
 

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from end_to_end.phoenix.example import server
+
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import BrowserContext, Locator, Page
 
 # Chromium is Debian's; it is to ask for nothing but the page.
 _ARGUMENTS: Final = (
@@ -48,14 +50,15 @@ def _chromium() -> str | None:
 
 
 @contextlib.contextmanager
-def chromium() -> Iterator["Browser"]:
+def chromium() -> Iterator["BrowserContext"]:
     """Runs Chromium while the `with` block does."""
     from playwright.sync_api import sync_playwright  # noqa: PLC0415  # is not there in every environment
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_chromium(), args=_ARGUMENTS)
-        yield browser
-        browser.close()
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=_chromium(), args=_ARGUMENTS) as running,
+    ):
+        yield running.new_context(viewport={"width": 1900, "height": 1000})  # one cache for all tabs
 
 
 class PhoenixPage:
@@ -77,7 +80,7 @@ class PhoenixPage:
 
     def open_project(self, address: str, name: str) -> None:
         """Goes to the list of projects, and to one of them."""
-        self.page.goto(address.partition("/redirects")[0])
+        self.page.goto(server(address))
         self.page.get_by_role("link", name=name).click()
 
     def open_tab(self, name: str) -> None:
@@ -139,9 +142,9 @@ def _narrowed(rows: Sequence[Mapping[str, str]], expected: Sequence[Mapping[str,
 
 
 @contextlib.contextmanager
-def looking(browser: "Browser", directory: Path) -> Iterator[PhoenixPage]:
+def looking(browser: "BrowserContext", directory: Path) -> Iterator[PhoenixPage]:
     """Opens a tab while the `with` block runs; if that fails, what was to be seen is in `directory`."""
-    page = browser.new_page(viewport={"width": 1900, "height": 1000})
+    page = browser.new_page()
     page.set_default_timeout(_TIMEOUT_S * 1000)
     try:
         yield PhoenixPage(page)
