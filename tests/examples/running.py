@@ -4,6 +4,7 @@ import ast
 import contextlib
 import itertools
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -32,9 +33,10 @@ def documentation(example: str) -> str:
 
 def commands(example: str) -> list[list[str]]:
     """The commands by which an example is run, in order: its indented lines, without what installs it."""
-    lines = [line for line in documentation(example).splitlines() if line.startswith("    ")]
+    whole = re.sub(r"\\\n\s+", "", documentation(example))
+    lines = [line for line in whole.splitlines() if line.startswith("    ")]
     found = [shlex.split(line, comments=True) for line in lines]
-    return [words for words in found if words and words[0] != "pip"]
+    return [["env", *words] if "=" in words[0] else words for words in found if words and words[0] != "pip"]
 
 
 def command(example: str, *parts: str) -> list[str]:
