@@ -170,6 +170,11 @@ def test_phoenix_by_grpc_has_its_project_in_the_resource(monkeypatch: pytest.Mon
     assert sent(phoenix, CHAT).resource["openinference.project.name"] == "bot"
 
 
+def test_posthogs_app_is_not_where_it_takes_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    posthog = configured(monkeypatch, "posthog-otlp", POSTHOG_HOST="https://eu.posthog.com/")
+    assert posthog.endpoint == "https://eu.i.posthog.com/i/v0/ai/otel"
+
+
 def test_posthog_takes_a_hundred_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert configured(monkeypatch, "posthog-otlp").max_batch_size == 100
 

@@ -16,9 +16,10 @@ from callspan_exporters._presets.building import OfCall, account_of, bearer, pre
 from callspan_exporters._rewriting import Rewriting, SpanView
 from callspan_exporters._variables import required, required_url
 from callspan_exporters.otlp import OTLPDestination
+from callspan_exporters.posthog import PostHogDestination
 
 _KEY: Final = ("POSTHOG_API_KEY", "POSTHOG_PROJECT_API_KEY")
-_HOST: Final = ("POSTHOG_HOST", "POSTHOG_API_URL")
+_HOST: Final = ("POSTHOG_API_URL", "POSTHOG_HOST")
 _CLOUD: Final = "https://us.i.posthog.com"
 _MOST_SPANS: Final = 100
 
@@ -42,9 +43,10 @@ def posthog() -> OTLPDestination:
 
 
 def _destination(host: str, key: str, of_call: OfCall | None = None) -> OTLPDestination:
+    takes_events = PostHogDestination(key, host=host).host  # which is not where people look at them
     return preset(
         "posthog-otlp",
-        f"{host.rstrip('/')}/i/v0/ai/otel",
+        f"{takes_events}/i/v0/ai/otel",
         {"Authorization": bearer(key)},
         account=account_of(key),
         address_variable=_HOST[0],
