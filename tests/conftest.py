@@ -14,19 +14,19 @@ from loopback.otlp_receiver import OtlpReceiver
 # Test modules import LiteLLM while they are collected, before any fixture; it would fetch its price list then.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
-LEAKING = ("OTEL_", "CALLSPAN_", "OPENAI_", "LITELLM_", "POSTHOG_", "LANGSMITH_", "LANGCHAIN_", "LANGFUSE_")
-KEPT = (
-    "CALLSPAN_CACHE_DIR",
-    "CALLSPAN_REQUIRE_COLLECTOR",
-    "CALLSPAN_REQUIRE_NEIGHBOURS",
-    "CALLSPAN_REQUIRE_PROXY",
-    "CALLSPAN_REQUIRE_RIVALS",
+LEAKING = (
+    *("OTEL_", "CALLSPAN_", "COLLECTOR_", "OPENAI_", "LITELLM_"),
+    # Where spans may go.
+    *("ARIZE_", "BRAINTRUST_", "COMET_", "DD_", "GRAFANA_", "HONEYCOMB_", "LANGCHAIN_", "LANGFUSE_", "LANGSMITH_"),
+    *("LOGFIRE_", "MLFLOW_", "NEW_RELIC_", "OPIK_", "PHOENIX_", "POSTHOG_"),
 )
+KEPT = ("CALLSPAN_CACHE_DIR", "CALLSPAN_REQUIRE_")
+"""Where the Collector was built, and what turns a skip into a failure."""
 
 
 def _isolate(environ: pytest.MonkeyPatch, spool: Path) -> None:
     for name in os.environ:
-        if name.startswith(LEAKING) and name not in KEPT:
+        if name.startswith(LEAKING) and not name.startswith(KEPT):
             environ.delenv(name)
     environ.setenv("CALLSPAN_SPOOL_DIR", str(spool))
     environ.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # LiteLLM fetches its price list at import otherwise
