@@ -35,16 +35,7 @@ def phoenix_example(directory: Path) -> Iterator[str]:
         directory: an empty directory, for the data of Phoenix and what the example prints.
     """
     output = directory / "output"
-    environment = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, str(EXAMPLE), "--port", "0"],
-            env={**environment, "XDG_STATE_HOME": str(directory), "PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    process = _start(directory, output)
     try:
         address = _address(process, output)
         yield address
@@ -53,6 +44,24 @@ def phoenix_example(directory: Path) -> Iterator[str]:
         if process.poll() is None:
             process.terminate()
             process.wait(STOP_TIMEOUT_S)
+
+
+def _start(directory: Path, output: Path) -> subprocess.Popen[bytes]:
+    environment = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
+    # What a shell starts in the background ignores Ctrl-C, and so do its children; a user's terminal does not do that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with output.open("wb") as file:
+            return subprocess.Popen(
+                [sys.executable, str(EXAMPLE), "--port", "0"],
+                env={**environment, "XDG_STATE_HOME": str(directory), "PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def server(address: str) -> str:

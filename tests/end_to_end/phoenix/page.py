@@ -105,10 +105,12 @@ class PhoenixPage:
         self._tree.get_by_text(span, exact=True).nth(nth).click()
         self._details.get_by_title(span, exact=True).wait_for()
 
-    def section(self, title: str) -> str:
-        """What stands in a section of the details, Input or Output."""
+    def wait_for_section(self, title: str, *texts: str) -> None:
+        """Waits until these texts stand in a section of the details, Input or Output."""
         heading = self.page.get_by_role("heading", name=title, exact=True)
-        return self._details.locator("section").filter(has=heading).first.inner_text()
+        section = self._details.locator("section").filter(has=heading).first
+        for text in texts:
+            section.filter(has_text=text).wait_for()
 
     def usage(self) -> list[str]:
         """What is shown when the pointer rests on the chosen span's latency, tokens and cost, line by line."""
