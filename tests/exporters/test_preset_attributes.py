@@ -1,5 +1,7 @@
 """Presets: the attributes that a vendor is sent besides the conventions', and only those."""
 
+import json
+
 import pytest
 
 from exporters.preset_table import PRESETS, configured, forget_the_developers_keys
@@ -28,6 +30,22 @@ def test_what_openinference_phoenix_needs(monkeypatch: pytest.MonkeyPatch) -> No
     assert set(sent(phoenix, {"http.method": "GET"}).attributes) == {"http.method"}
     embedding = {**CHAT, **CONTENT, "gen_ai.operation.name": "embeddings"}
     assert sent(phoenix, embedding).attributes["embedding.embeddings.0.embedding.text"] == "Hi"
+
+
+def test_a_rerank_in_phoenix(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [{"type": "text", "content": each} for each in ("Which?", "one", "two")]
+    rerank = {**CHAT, "gen_ai.operation.name": "rerank", "gen_ai.input.messages": json.dumps([{"parts": parts}])}
+    assert (
+        sent(configured(monkeypatch, "phoenix"), rerank).attributes.items()
+        >= {
+            "openinference.span.kind": "RERANKER",
+            "input.value": "Which?",
+            "output.value": "",
+            "reranker.query": "Which?",
+            "reranker.input_documents.0.document.content": "one",
+            "reranker.input_documents.1.document.content": "two",
+        }.items()
+    )
 
 
 def test_arize_is_sent_all_of_openinference(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ def for_phoenix(view: SpanView) -> Attributes:
         "openinference.span.kind": _KINDS[kind],
         "metadata": as_json(known) if known else None,
         "tag.tags": tags(view) or None,
-        **(_said(view) if kind in (LLM, EMBEDDING) else {}),
+        **(_said(view, kind) if kind in (LLM, EMBEDDING, GUARDRAIL, RERANK) else {}),
         **_counted(view),
         **(_embedded(view) if kind == EMBEDDING else {}),
         **(_reranked(view) if kind == RERANK else {}),
@@ -89,9 +89,10 @@ def whole(view: SpanView) -> Attributes:
     }
 
 
-def _said(view: SpanView) -> Attributes:
+def _said(view: SpanView, kind: str) -> Attributes:
     """Return the columns input and output. Phoenix would show the response's id as output where there is none."""
-    asked = messages.last_said(messages.prompt(view), "user")
+    given = messages.texts(view)
+    asked = given[0] if kind == RERANK and given else messages.last_said(messages.prompt(view), "user")
     answers = messages.completion(view)
     answer = messages.last_said(answers, "assistant")
     calls = [message["tool_calls"] for message in answers if message.get("tool_calls")]
