@@ -1,5 +1,6 @@
 """A callback of each delivery, and what each has done by when.
 
+    pip install -e '.[litellm]'
     python examples/callbacks.py
 
 No model is asked: LiteLLM makes the answer up. See instrumentation/callbacks.md for what each delivery guarantees.

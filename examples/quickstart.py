@@ -1,5 +1,6 @@
 """A short script of the kind that loses its callbacks: a Router, ``asyncio.run``, gone in a second.
 
+    pip install -e '.[litellm]'
     opentelemetry-instrument python examples/quickstart.py
     callspan show
 
