@@ -19,7 +19,7 @@ from opentelemetry.util.types import AttributeValue
 
 from callspan import semconv
 from callspan_exporters._presets import messages, reading
-from callspan_exporters._presets.building import OfCall, account_of, preset, same_address_or_own_key, traces
+from callspan_exporters._presets.building import OfCall, account_of, in_header, preset, same_address_or_own_key, traces
 from callspan_exporters._rewriting import Rewriting, SpanView
 from callspan_exporters._variables import SettingError, required, required_url, variable
 from callspan_exporters.otlp import OTLPDestination
@@ -81,7 +81,7 @@ def langsmith() -> OTLPDestination:
         raise SettingError(f"{REMOTE_PARENTS} is {_ROOT!r} or {_KEEP!r}")
     key = required(*_KEY, what="an API key of LangSmith")
     base = required_url(*_ENDPOINT, default=_CLOUD)
-    project, tenant = variable(*_PROJECT), variable(*_TENANT)
+    project, tenant = in_header(variable(*_PROJECT), _PROJECT[0]), variable(*_TENANT)
 
     def of_call(values: Mapping[str, str]) -> OTLPDestination:
         given, own_key = values.get("langsmith_base_url", ""), values.get("langsmith_api_key", "")

@@ -148,7 +148,11 @@ def test_further_headers(
         ("mlflow", {"MLFLOW_TRACKING_URI": "databricks"}, "MLFLOW_TRACKING_URI is no URL"),
         ("newrelic", {"NEW_RELIC_REGION": "moon"}, "NEW_RELIC_REGION is one of us, eu"),
         ("phoenix", {"PHOENIX_COLLECTOR_ENDPOINT": "https://app.phoenix.arize.com/s/me"}, "PHOENIX_API_KEY is not set"),
-        ("opik", {"OPIK_PROJECT_NAME": "Rückfragen"}, "plain ASCII"),
+        ("opik", {"OPIK_PROJECT_NAME": "Rückfragen"}, "OPIK_PROJECT_NAME goes into a header of HTTP"),
+        ("phoenix", {"PHOENIX_PROJECT": "Rückfragen"}, "PHOENIX_PROJECT goes into a header of HTTP"),
+        ("langsmith", {"LANGSMITH_PROJECT": "Rückfragen"}, "LANGSMITH_PROJECT goes into a header of HTTP"),
+        ("langsmith", {"LANGSMITH_API_KEY": "one\ntwo"}, "LANGSMITH_API_KEY goes into a header of HTTP"),
+        ("braintrust", {"BRAINTRUST_PARENT": "project_name:é"}, "BRAINTRUST_PARENT goes into a header of HTTP"),
     ],
 )
 def test_what_cannot_work_is_said(monkeypatch: pytest.MonkeyPatch, name: str, env: dict[str, str], said: str) -> None:

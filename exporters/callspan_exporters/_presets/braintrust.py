@@ -10,7 +10,15 @@ from opentelemetry.util.types import AttributeValue
 
 from callspan import semconv
 from callspan_exporters._presets import reading
-from callspan_exporters._presets.building import OfCall, account_of, bearer, preset, same_address_or_own_key, traces
+from callspan_exporters._presets.building import (
+    OfCall,
+    account_of,
+    bearer,
+    in_header,
+    preset,
+    same_address_or_own_key,
+    traces,
+)
 from callspan_exporters._rewriting import Rewriting, SpanView
 from callspan_exporters._variables import required, required_url, variable
 from callspan_exporters.otlp import OTLPDestination
@@ -29,7 +37,7 @@ def braintrust() -> OTLPDestination:
     """
     key = required(_KEY, what="an API key of Braintrust")
     url = required_url(_URL, default=_CLOUD)
-    parent = variable("BRAINTRUST_PARENT") or _parent_by_project()
+    parent = in_header(variable("BRAINTRUST_PARENT") or _parent_by_project(), "BRAINTRUST_PARENT")
 
     def of_call(values: Mapping[str, str]) -> OTLPDestination:
         given, own_key = values.get("braintrust_host", ""), values.get("braintrust_api_key", "")

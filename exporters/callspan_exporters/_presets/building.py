@@ -52,9 +52,8 @@ def preset(
     Raises:
         SettingError: a header cannot be sent.
     """
-    for header, value in headers.items():
-        if not value.isascii() or not value.isprintable():
-            raise SettingError(f"the header {header} of HTTP cannot hold what is configured for it: use plain ASCII")
+    for value in headers.values():
+        in_header(value, key_variable)
     return OTLPDestination(
         endpoint=endpoint,
         protocol=protocol,
@@ -82,6 +81,17 @@ def traces(base: str) -> str:
 def basic(user: str, password: str) -> str:
     """Return what an ``Authorization`` header of Basic authentication holds."""
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def in_header(value: str, variable: str) -> str:
+    """Return what a header can hold.
+
+    Raises:
+        SettingError: it is not that.
+    """
+    if not value.isascii() or not value.isprintable():
+        raise SettingError(f"{variable} goes into a header of HTTP: use plain ASCII, without line breaks")
+    return value
 
 
 def bearer(token: str) -> str:

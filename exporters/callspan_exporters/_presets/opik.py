@@ -11,7 +11,7 @@ from opentelemetry.util.types import AttributeValue
 
 from callspan import semconv
 from callspan_exporters._presets import reading
-from callspan_exporters._presets.building import account_of, preset, traces
+from callspan_exporters._presets.building import account_of, in_header, preset, traces
 from callspan_exporters._rewriting import Rewriting, SpanView
 from callspan_exporters._variables import required, required_url, variable
 from callspan_exporters.otlp import OTLPDestination
@@ -29,7 +29,7 @@ def opik() -> OTLPDestination:
     """
     url = required_url(_URL, default=_CLOUD)
     key = variable(_KEY) if variable(_URL) else required(_KEY, what="an API key of Opik")
-    workspace, project = variable("OPIK_WORKSPACE"), variable("OPIK_PROJECT_NAME")
+    workspace, project = (in_header(variable(name), name) for name in ("OPIK_WORKSPACE", "OPIK_PROJECT_NAME"))
     return preset(
         "opik",
         traces(f"{url}/v1/private/otel"),

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from opentelemetry.util.re import parse_env_headers
 
-from callspan_exporters._presets.building import account_of, bearer, preset, traces
+from callspan_exporters._presets.building import account_of, bearer, in_header, preset, traces
 from callspan_exporters._presets.openinference import for_phoenix
 from callspan_exporters._rewriting import Rewriting
 from callspan_exporters._variables import required, required_url, variable
@@ -15,6 +15,7 @@ _ENDPOINT: Final = ("PHOENIX_COLLECTOR_HTTP_ENDPOINT", "PHOENIX_COLLECTOR_ENDPOI
 _LOCAL: Final = "http://localhost:6006"
 _CLOUD: Final = "app.phoenix.arize.com"
 _GRPC_PORT: Final = 4317
+_PROJECT: Final = ("PHOENIX_PROJECT", "PHOENIX_PROJECT_NAME")
 _KEY: Final = "PHOENIX_API_KEY"
 
 
@@ -27,12 +28,12 @@ def phoenix() -> OTLPDestination:
     endpoint = required_url(*_ENDPOINT, default=_LOCAL)
     in_cloud = urlsplit(endpoint).hostname == _CLOUD
     key = required(_KEY, what="an API key of Phoenix") if in_cloud else variable(_KEY)
-    project = variable("PHOENIX_PROJECT", "PHOENIX_PROJECT_NAME")
     by_grpc = urlsplit(endpoint).port == _GRPC_PORT
+    project = variable(*_PROJECT)
     headers = {
         **parse_env_headers(variable("PHOENIX_CLIENT_HEADERS"), liberal=True),
         "authorization": bearer(key),
-        "x-project-name": "" if by_grpc else project,
+        "x-project-name": "" if by_grpc else in_header(project, _PROJECT[0]),
     }
     resource = {"openinference.project.name": project} if by_grpc and project else {}
     return preset(
