@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from end_to_end.collector.running import Collector
-from end_to_end.collector.sending import post, send
+from end_to_end.collector.sending import post, send, span
 from loopback.otlp_receiver import Accept, OtlpReceiver, Status
 
-NUMBER = 250  # spans, of which a backend takes 100 at a time
+NUMBER = 250  # spans
 
 
 @pytest.fixture
@@ -53,17 +53,23 @@ def test_every_backend_gets_every_span_with_its_own_headers(collector, backends)
     assert third["x-api-key"] == "of the third"
 
 
-def test_a_backend_gets_no_more_spans_at_once_than_the_most_particular_takes(collector, backends):
+def test_a_backend_gets_no_more_at_once_than_it_takes(collector, backends):
+    send(collector, *(span(name, {"some text": "x" * 500_000}) for name in names(20)))
+    assert len(backends[0].wait_for(20, 60)) == 20
+    assert max(request.span_count for request in backends[0].requests) == 7
+
+    collector.stop()
+    collector.start(COLLECTOR_BACKEND_BATCH_SIZER="items", COLLECTOR_BACKEND_BATCH="100")  # as PostHog wants it
     send(collector, *names(NUMBER))
-    assert backends[0].wait_for(NUMBER)
-    assert max(request.span_count for request in backends[0].requests) == 100
+    assert len(backends[0].wait_for(20 + NUMBER, 60)) == 20 + NUMBER
+    assert sorted(request.span_count for request in backends[0].requests)[-2:] == [100, 100]
 
 
 def test_a_backend_that_is_down_holds_up_no_other_and_gets_its_spans_later(collector, backends):
     first, second, third = backends
     first.down()
     third.default = Status(503)
-    for name in names(NUMBER):
+    for name in names(NUMBER):  # a request each
         send(collector, name)
     check_each_once(second, names(NUMBER))
     collector.stop()  # what waits for the others is on disk
