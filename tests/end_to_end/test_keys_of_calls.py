@@ -278,3 +278,14 @@ def test_with_the_vendors_of_the_keys(otlp_receiver: OtlpReceiver, spool_dir: Pa
         (basic["ann"], None, "chat gpt-4o"),
     }
     assert all(account.pending == account.rejected == 0 for account in read_accounts(spool_dir))
+
+
+def test_what_litellm_takes_from_no_request_is_not_taken(otlp_receiver: OtlpReceiver) -> None:
+    """New Relic's key is the proxy's to set for a team; a request that names one is recorded as any other."""
+    body = """
+from callspan._litellm.credentials import carried
+print(carried({"newrelic_api_key": "a", "dd_api_key": "b", "metadata": {"newrelic_api_key": "c"}}))
+print(carried({"litellm_trusted_callback_vars": {"newrelic_api_key": "d", "gcs_bucket_name": "e"}}))
+print(carried({"posthog_api_key": "os.environ/KEY", "langfuse_host": 7, "langsmith_api_key": ""}))
+"""
+    assert run(otlp_receiver, body).stdout.splitlines() == ["{}", "{'newrelic': {'newrelic_api_key': 'd'}}", "{}"]

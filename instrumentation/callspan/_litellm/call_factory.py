@@ -13,7 +13,7 @@ from callspan._events import emit
 from callspan._guard import guarded
 from callspan._invocation import Attributes, Invocation, current_invocation
 from callspan._litellm.call import Call, Recording, metadata_of
-from callspan._litellm.credentials import PARAMETERS, credential_attributes
+from callspan._litellm.credentials import SOURCES, credential_attributes
 from callspan._litellm.operations import Operation, part_of_another, retrying
 from callspan._litellm.request import request_attributes, span_name
 from callspan._litellm.untyped import as_mapping, read
@@ -104,7 +104,7 @@ def _attributes(operation: Operation, arguments: Mapping[str, Any], carrier: Map
     metadata = metadata_of(arguments)
     if metadata or not _SAID_BY.isdisjoint(arguments):
         attributes |= call_attributes(arguments, metadata)
-    if metadata or not PARAMETERS.keys().isdisjoint(arguments):
+    if not SOURCES.isdisjoint(arguments):
         attributes |= credential_attributes(arguments)
     return attributes | request_attributes(operation, arguments)
 

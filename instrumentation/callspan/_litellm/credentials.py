@@ -16,7 +16,9 @@ from callspan._delivery import call_delivery
 from callspan._litellm.untyped import as_mapping
 
 _KINDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "langfuse": ("langfuse_public_key", "langfuse_secret_key", "langfuse_secret", "langfuse_host"),
+    "langfuse": (
+        *("langfuse_public_key", "langfuse_secret_key", "langfuse_secret", "langfuse_host", "langfuse_environment"),
+    ),
     "langsmith": ("langsmith_api_key", "langsmith_project", "langsmith_base_url", "langsmith_tenant_id"),
     "posthog": ("posthog_api_key", "posthog_api_url", "posthog_host"),
     "arize": ("arize_api_key", "arize_space_id", "arize_space_key"),
@@ -25,7 +27,13 @@ _KINDS: Final[Mapping[str, tuple[str, ...]]] = {
 """By kind of destination, of LiteLLM's ``StandardCallbackDynamicParams`` those that say whose account it is."""
 
 PARAMETERS: Final[Mapping[str, str]] = {name: kind for kind, names in _KINDS.items() for name in names}
+_TRUSTED: Final[Mapping[str, str]] = {"newrelic_api_key": "newrelic", "newrelic_region": "newrelic"}
+"""Those that LiteLLM takes from its proxy's own settings of a team or a key only, and not from a request."""
+
 _METADATA: Final = ("metadata", "litellm_metadata")
+_OF_PROXY: Final = "litellm_trusted_callback_vars"
+SOURCES: Final = frozenset({*PARAMETERS, *_METADATA, _OF_PROXY})
+"""Arguments of a call that keys may be in."""
 
 _told: set[tuple[str, str]] = set()
 _MOST_TOLD: Final = 10_000
@@ -38,11 +46,14 @@ def carried(arguments: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         arguments: of the call by name.
     """
     found: dict[str, dict[str, str]] = {}
-    for source in (arguments, *(as_mapping(arguments.get(name)) or {} for name in _METADATA)):
-        for name in PARAMETERS.keys() & source.keys():
+    sources = [(PARAMETERS, arguments)]
+    sources += [(PARAMETERS, as_mapping(arguments.get(name)) or {}) for name in _METADATA]
+    sources.append((_TRUSTED, as_mapping(arguments.get(_OF_PROXY)) or {}))
+    for parameters, source in sources:
+        for name in parameters.keys() & source.keys():
             value = source[name]
             if isinstance(value, str) and value and not value.startswith("os.environ/"):
-                found.setdefault(PARAMETERS[name], {}).setdefault(name, value)
+                found.setdefault(parameters[name], {}).setdefault(name, value)
     return found
 
 
