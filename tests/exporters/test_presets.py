@@ -1,5 +1,6 @@
 """Presets: the address, the headers and the account that a vendor's usual variables make; those of single calls."""
 
+import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from callspan_exporters.destination import SettingError
 from callspan_exporters.otlp import GRPC
 from exporters.preset_table import PRESETS, SECRET, basic, configured, forget_the_developers_keys
 from exporters.rewritten import CHAT, sent
+
+OPIK_HOME = base64.b64encode(b'{"baseUrl": "https://opik.test"}').decode()
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +97,7 @@ def test_another_project_is_another_destination(monkeypatch: pytest.MonkeyPatch,
     [
         ("arize", {"ARIZE_COLLECTOR_ENDPOINT": "https://otlp.eu-west-1a.arize.com/v1"}, "otlp.eu-west-1a.arize.com"),
         ("arize", {"ARIZE_HTTP_ENDPOINT": "https://otlp.arize.com/v1/traces"}, "otlp.arize.com"),
+        ("arize", {"ARIZE_ENDPOINT": "https://otlp.eu-west-1a.arize.com/v1"}, "otlp.eu-west-1a.arize.com"),
         ("datadog", {"DD_SITE": "us5.datadoghq.com"}, "otlp.us5.datadoghq.com"),
         (
             "grafana",
@@ -105,6 +109,8 @@ def test_another_project_is_another_destination(monkeypatch: pytest.MonkeyPatch,
         ("logfire", {"LOGFIRE_TOKEN": "anoldtoken"}, "logfire-us.pydantic.dev"),
         ("newrelic", {"NEW_RELIC_LICENSE_KEY": "eu01xxabc"}, "otlp.eu01.nr-data.net"),
         ("newrelic", {"NEW_RELIC_REGION": "EU"}, "otlp.eu01.nr-data.net"),
+        ("opik", {"OPIK_API_KEY": f"k*{OPIK_HOME}"}, "opik.test/opik/api/v1/private/otel"),
+        ("opik", {"OPIK_API_KEY": "k*nothing"}, "www.comet.com/opik/api/v1/private/otel"),
         ("opik", {"OPIK_URL_OVERRIDE": "https://opik.test/api/"}, "opik.test/api/v1/private/otel"),
         ("phoenix", {"PHOENIX_COLLECTOR_ENDPOINT": "https://phoenix.test/"}, "phoenix.test"),
         ("phoenix", {"PHOENIX_COLLECTOR_HTTP_ENDPOINT": "https://phoenix.test/v1/traces"}, "phoenix.test"),

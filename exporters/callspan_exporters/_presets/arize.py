@@ -9,7 +9,8 @@ from callspan_exporters._rewriting import Rewriting
 from callspan_exporters._variables import required, required_url, variable
 from callspan_exporters.otlp import OTLPDestination
 
-_ENDPOINT: Final = ("ARIZE_COLLECTOR_ENDPOINT", "ARIZE_HTTP_ENDPOINT")
+# The last is LiteLLM's for gRPC: the same server takes HTTP, and it says which region data may go to.
+_ENDPOINT: Final = ("ARIZE_COLLECTOR_ENDPOINT", "ARIZE_HTTP_ENDPOINT", "ARIZE_ENDPOINT")
 _CLOUD: Final = "https://otlp.arize.com/v1"
 _KEY: Final = "ARIZE_API_KEY"
 _SPACE: Final = ("ARIZE_SPACE_ID", "ARIZE_SPACE_KEY")

@@ -4,8 +4,11 @@ What its server reads is in ``domain/mapping`` of https://github.com/comet-ml/op
 ``gen_ai.usage.cost``, and names of its own.
 """
 
+import base64
+import json
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urljoin
 
 from opentelemetry.util.types import AttributeValue
 
@@ -27,8 +30,8 @@ def opik() -> OTLPDestination:
     Raises:
         SettingError: a variable is missing or wrong.
     """
-    url = required_url(_URL, default=_CLOUD)
     key = variable(_KEY) if variable(_URL) else required(_KEY, what="an API key of Opik")
+    url = required_url(_URL, default=_home_of(key) or _CLOUD)
     workspace, project = (in_header(variable(name), name) for name in ("OPIK_WORKSPACE", "OPIK_PROJECT_NAME"))
     return preset(
         "opik",
@@ -39,6 +42,16 @@ def opik() -> OTLPDestination:
         key_variable=_KEY,
         rewriting=Rewriting(of_span=attributes_of),
     )
+
+
+def _home_of(key: str) -> str:
+    """Return where a key is of, as it says itself: behind a star, in base64, in the form that Opik's own SDK reads."""
+    _, star, encoded = key.partition("*")
+    try:
+        known: Any = json.loads(base64.b64decode(f"{encoded}===")) if star else {}
+        return urljoin(str(known["baseUrl"]), "opik/api") if "baseUrl" in known else ""
+    except (ValueError, TypeError):
+        return ""
 
 
 def attributes_of(view: SpanView) -> Mapping[str, AttributeValue | None]:
