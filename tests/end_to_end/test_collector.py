@@ -1,38 +1,19 @@
 """A real Collector, started with the collector-config.yaml we ship, gets every span once and loses none."""
 
 import signal
-import subprocess
 from collections import Counter
 from pathlib import Path
 
-import httpx
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from callspan import semconv
-from end_to_end.collector.running import CONFIG, Collector
+from end_to_end.collector.sending import send
 from loopback.otlp_inbox import ReceivedSpan
 from loopback.processes import run_python
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart.py"
 DEAD = "http://127.0.0.1:9"  # the discard port, where nobody listens
-
-
-def send(collector: Collector, *names: str) -> None:
-    """Posts spans as any OTLP client does."""
-    spans = [Span(name=name, trace_id=b"t" * 16, span_id=name.encode().rjust(8, b"0")) for name in names]
-    request = ExportTraceServiceRequest(resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=spans)])])
-    answer = httpx.post(
-        f"{collector.http_endpoint}/v1/traces",
-        content=request.SerializeToString(),
-        headers={"Content-Type": "application/x-protobuf"},
-    )
-    answer.raise_for_status()
-
-
-def test_the_configuration_is_valid_as_it_stands(collector_program):
-    subprocess.run([collector_program, "validate", "--config", CONFIG], check=True, capture_output=True)
 
 
 def test_what_was_acknowledged_survives_the_death_of_the_collector(collector):

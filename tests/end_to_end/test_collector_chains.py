@@ -160,7 +160,8 @@ def test_an_agent_and_a_gateway_with_kafka_between_them(chain, kafka_jars):
 
 
 @pytest.mark.parametrize(
-    "changes", [["agent"], ["agent-dns"], ["gateway"], ["kafka-agent"], ["kafka-gateway"], ["gateway", "kafka-gateway"]]
+    "changes",
+    [[], ["agent"], ["agent-dns"], ["gateway"], ["kafka-agent"], ["kafka-gateway"], ["gateway", "kafka-gateway"]],
 )
 def test_each_configuration_is_valid_as_it_stands(collector_program, changes):
     configs = [CONFIG, *(EXAMPLES / f"{change}.yaml" for change in changes)]

@@ -50,13 +50,18 @@ def send(collector: Collector, *spans: Span | str, resource: Mapping[str, Any] |
 
 def post(collector: Collector, *spans: Span | str, resource: Mapping[str, Any] | None = None) -> httpx.Response:
     """Posts spans, and returns what was answered."""
+    url = f"{collector.http_endpoint}/v1/traces"
+    return httpx.post(url, content=body_of(*spans, resource=resource), headers=PROTOBUF, verify=False, timeout=60)
+
+
+def body_of(*spans: Span | str, resource: Mapping[str, Any] | None = None) -> bytes:
+    """What is posted."""
     whole = [span(each) if isinstance(each, str) else each for each in spans]
     resource_spans = ResourceSpans(
         resource=Resource(attributes=pairs(resource or {"service.name": "test"})),
         scope_spans=[ScopeSpans(spans=whole)],
     )
-    body = ExportTraceServiceRequest(resource_spans=[resource_spans]).SerializeToString()
-    return httpx.post(f"{collector.http_endpoint}/v1/traces", content=body, headers=PROTOBUF, verify=False, timeout=60)
+    return ExportTraceServiceRequest(resource_spans=[resource_spans]).SerializeToString()
 
 
 def exchange(collector: Collector, sent: Span, resource: Mapping[str, Any] | None = None) -> ReceivedSpan:
