@@ -16,6 +16,7 @@ from callspan_exporters._http import Advice, HttpClient
 from callspan_exporters._outcome import Outcome, Transport, Verdict
 from callspan_exporters._posthog.bodies import LARGEST_BODY, body_of, encoded_event
 from callspan_exporters._posthog.events import events_of
+from callspan_exporters._presets.building import same_address_or_own_key
 from callspan_exporters._rewriting import viewed
 from callspan_exporters._variables import SettingError, required, required_url
 
@@ -73,17 +74,20 @@ class PostHogDestination:
         """Return the destination for the spans of a call that has a credential of its own.
 
         Args:
-            values: it, by LiteLLM's names: ``posthog_api_key``, ``posthog_api_url``. What is missing is as it is here.
+            values: it, by LiteLLM's names: ``posthog_api_key``, ``posthog_api_url`` or ``posthog_host``. What is
+                missing is as it is here, but no key goes from here to an address that a call names.
 
         Raises:
-            SettingError: there is no key, or the host is no URL.
+            SettingError: there is no key, none for the address, or the address is no URL.
         """
-        key, host = values.get("posthog_api_key") or self.api_key, values.get("posthog_api_url") or self.host
-        if not key:
-            raise SettingError("posthog_api_key is not given with the call, and there is none besides")
-        if not _is_url(host):
+        key, host = values.get("posthog_api_key", ""), values.get("posthog_api_url") or values.get("posthog_host", "")
+        if host and not _is_url(host):
             raise SettingError("posthog_api_url is no URL: it holds the address of PostHog, such as https://host:port")
-        return replace(self, api_key=key, host=host)
+        theirs = replace(self, api_key=key or self.api_key, host=host or self.host)
+        if not theirs.api_key:
+            raise SettingError("posthog_api_key is not given with the call, and there is none besides")
+        same_address_or_own_key(theirs.host, self.host, key, address_name="posthog_api_url", key_name="posthog_api_key")
+        return theirs
 
     @property
     def identity(self) -> str:
@@ -117,6 +121,7 @@ class _PostHogTransport:
             {},
             content_type="application/json",
             compression="gzip",
+            verify=urlsplit(destination.host).scheme == "https",
             advice=_ADVICE,
             accepted=_accepted,
         )

@@ -160,9 +160,18 @@ def test_the_project_of_a_call() -> None:
     assert ours.of_call({}) == ours
     theirs = ours.of_call({"posthog_api_key": "phc_theirs"})
     assert (theirs.api_key, theirs.host, theirs.timeout_s) == ("phc_theirs", "https://ph.example.com", 3.0)
-    elsewhere = ours.of_call({"posthog_api_key": "phc_theirs", "posthog_api_url": "https://eu.posthog.com/"})
-    assert elsewhere.host == "https://eu.i.posthog.com"
+    for name in ("posthog_api_url", "posthog_host"):
+        elsewhere = ours.of_call({"posthog_api_key": "phc_theirs", name: "https://eu.posthog.com/"})
+        assert (elsewhere.api_key, elsewhere.host) == ("phc_theirs", "https://eu.i.posthog.com")
     with pytest.raises(SettingError, match="posthog_api_url"):
-        ours.of_call({"posthog_api_url": "file:///etc/passwd"})
+        ours.of_call({"posthog_api_key": "phc_theirs", "posthog_api_url": "file:///etc/passwd"})
     with pytest.raises(SettingError, match="posthog_api_key"):
         PostHogDestination("").of_call({"posthog_api_url": "https://ph.example.com"})
+
+
+def test_our_key_goes_to_no_address_that_a_call_names() -> None:
+    """Whoever makes a call could have it sent to himself."""
+    ours = PostHogDestination(KEY, "https://app.posthog.com")
+    assert ours.of_call({"posthog_api_url": "https://us.i.posthog.com/"}) == ours
+    with pytest.raises(SettingError, match="posthog_api_key"):
+        ours.of_call({"posthog_api_url": "https://elsewhere.example.com"})
