@@ -101,10 +101,8 @@ def test_a_call_shows_its_messages_its_model_and_its_tokens(
         phoenix.wait_for_section("Input", "gpt-4o-mini", "You know the weather. Be brief.")
         phoenix.wait_for_section("Input", "What is the weather in Oslo?", "12 degrees and rain in Bergen")
         phoenix.wait_for_section("Output", "Bergen has rain.")
-        usage = phoenix.usage()
-        assert "57 prompt → 6 completion" in usage
-        assert usage[usage.index("Cache read") + 1] == "20"
-        assert usage[usage.index("Reasoning") + 1] == "2"
+        used = {"Tokens and cost": "57 prompt → 6 completion", "Input": "37", "Cache read": "20", "Reasoning": "2"}
+        phoenix.wait_for_usage({**used, "Output": "4"})
 
 
 def test_a_tool_that_the_model_asks_for_is_in_its_answer(
@@ -141,7 +139,10 @@ def test_a_session_is_a_conversation(address: str, browser: "BrowserContext", as
         said = {"first input": "What is the weather in Oslo?", "last output": "A large one.", "user": "ada"}
         phoenix.wait_for_rows({**said, "total traces": "2", "total tokens": "181"})
         phoenix.open_row("weather-")
-        phoenix.page.get_by_text("Turn 02").wait_for()
-        turns = phoenix.page.get_by_role("dialog").inner_text()
+        turns = phoenix.page.get_by_role("dialog")
+        turns.get_by_text("Turn 02").wait_for()
         said = ("What is the weather in Oslo?", "Bergen has rain.", "Do I need an umbrella?", "A large one.")
-        assert [turns.rindex(text) for text in said] == sorted(turns.rindex(text) for text in said)
+        for text in said:
+            turns.get_by_text(text).last.wait_for()
+        seen = turns.inner_text()
+        assert [seen.rindex(text) for text in said] == sorted(seen.rindex(text) for text in said)

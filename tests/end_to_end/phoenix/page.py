@@ -112,10 +112,15 @@ class PhoenixPage:
         for text in texts:
             section.filter(has_text=text).wait_for()
 
-    def usage(self) -> list[str]:
-        """What is shown when the pointer rests on the chosen span's latency, tokens and cost, line by line."""
-        self._details.get_by_label("Span metrics").hover()
-        return [line for line in self.page.get_by_role("tooltip").inner_text().split("\n") if line.strip()]
+    def wait_for_usage(self, expected: Mapping[str, str]) -> None:
+        """Waits until this is shown, name and number, when the pointer rests on the chosen span's tokens."""
+
+        def seen() -> dict[str, str]:
+            self._details.get_by_label("Span metrics").hover()
+            lines = [line for line in self.page.get_by_role("tooltip").inner_text().split("\n") if line.strip()]
+            return {name: number for name, number in itertools.pairwise(lines) if name in expected}
+
+        self._wait_for(seen, expected)
 
     def _wait_for(self, seen: Callable[[], object], expected: object) -> None:
         """Waits for what is expected, reloading now and then, as a user does."""
