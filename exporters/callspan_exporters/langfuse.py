@@ -5,7 +5,7 @@ What its attributes mean: https://langfuse.com/integrations/native/opentelemetry
 parameters, ``service.version`` and the status it reads from the conventions' attributes itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from opentelemetry.util.types import AttributeValue
@@ -38,6 +38,7 @@ _VERSIONS: Final = ("trace_version", "version")
 _RELEASE: Final = "trace_release"
 _PROMPT_NAME: Final = "langfuse_prompt_name"
 _PROMPT_VERSION: Final = "langfuse_prompt_version"
+_AS_ROOT: Final = "langfuse.internal.as_root"
 _NOT_METADATA: Final = frozenset({_TRACE_NAME, *_VERSIONS, _RELEASE, _PROMPT_NAME, _PROMPT_VERSION})
 
 
@@ -55,25 +56,26 @@ def langfuse() -> OTLPDestination:
     def of_call(values: Mapping[str, str]) -> OTLPDestination:
         own_secret = values.get("langfuse_secret_key") or values.get("langfuse_secret") or ""
         own_public, given = values.get("langfuse_public_key", ""), values.get("langfuse_host", "")
-        if bool(own_public) != bool(own_secret):
-            raise SettingError("langfuse_public_key and langfuse_secret_key belong together: give both")
         names = "langfuse_public_key and langfuse_secret_key"
-        same_address_or_own_key(given, host, own_public and own_secret, address_name="langfuse_host", key_name=names)
-        return _destination(
-            given or host,
-            own_public or public,
-            own_secret or secret,
-            environment=values.get("langfuse_environment") or environment,
-            release=release,
-        )
+        if bool(own_public) != bool(own_secret):
+            raise SettingError(f"{names} belong together: give both")
+        same_address_or_own_key(given, host, own_public, address_name="langfuse_host", key_name=names)
+        rewriting = _rewriting(values.get("langfuse_environment") or environment, release, _attributes_of_call)
+        return _destination(given or host, own_public or public, own_secret or secret, rewriting)
 
-    return _destination(host, public, secret, environment=environment, release=release, of_call=of_call)
+    return _destination(host, public, secret, _rewriting(environment, release, attributes_of), of_call)
+
+
+def _rewriting(
+    environment: str, release: str, of_span: Callable[[SpanView], Mapping[str, AttributeValue | None]]
+) -> Rewriting:
+    resource = {"langfuse.environment": environment, "langfuse.release": release}
+    return Rewriting(of_span=of_span, of_resource={name: value for name, value in resource.items() if value})
 
 
 def _destination(
-    host: str, public: str, secret: str, *, environment: str, release: str, of_call: OfCall | None = None
+    host: str, public: str, secret: str, rewriting: Rewriting, of_call: OfCall | None = None
 ) -> OTLPDestination:
-    resource = {"langfuse.environment": environment, "langfuse.release": release}
     return preset(
         KIND,
         traces(f"{host.rstrip('/')}/api/public/otel"),
@@ -81,11 +83,14 @@ def _destination(
         account=account_of(public),  # a project's, whatever the secret key is
         address_variable=_HOST[0],
         key_variable=f"{_PUBLIC} and {_SECRET}",
-        rewriting=Rewriting(
-            of_span=attributes_of, of_resource={name: value for name, value in resource.items() if value}
-        ),
+        rewriting=rewriting,
         of_call=of_call,
     )
+
+
+def _attributes_of_call(view: SpanView) -> Mapping[str, AttributeValue | None]:
+    """Return the same for a call in a project of its own, where what is around it is not."""
+    return {**attributes_of(view), _AS_ROOT: None if reading.is_attempt(view) else "true"}
 
 
 def attributes_of(view: SpanView) -> Mapping[str, AttributeValue | None]:
@@ -107,7 +112,7 @@ def attributes_of(view: SpanView) -> Mapping[str, AttributeValue | None]:
         "langfuse.observation.level": "WARNING" if broken_off else None,
         "langfuse.observation.status_message": broken_off or reading.error_message(view) or None,
         # Or the trace would have neither name nor input: its root goes elsewhere.
-        "langfuse.internal.as_root": "true" if reading.has_remote_parent(view) else None,
+        _AS_ROOT: "true" if reading.has_remote_parent(view) else None,
     }
     if kind in ("", reading.CHAIN):
         return added

@@ -292,3 +292,44 @@ def test_a_call_below_another_services_span_is_a_root(upstream: OpenAIUpstream) 
         )
         parents = {request.path: {span.parent_id for span in spans} for request, spans in otlp.batches}
     assert parents == {"/api/v1/otel/v1/traces": {None}, "/v1/traces": {"00f067aa0ba902b7"}}
+
+
+def test_calls_with_a_key_of_their_own_are_traces_of_their_own(upstream: OpenAIUpstream) -> None:
+    """In that key's workspace, whole, with their attempts: what is around them is in ours, and never comes there."""
+    with OtlpReceiver() as otlp:
+        run_python(
+            """
+            import litellm, callspan
+            from opentelemetry import trace
+            callspan.instrument()
+            M = [{"role": "user", "content": "Hi"}]
+            small = {"model_name": "small", "litellm_params": {"model": "openai/gpt-4o-mini"}}
+            router = litellm.Router(model_list=[small], num_retries=1)
+            with trace.get_tracer("app").start_as_current_span("app"):
+                litellm.completion("openai/gpt-4o-mini", M)
+                for _ in range(2):
+                    router.completion("small", M, langsmith_api_key="theirs", langsmith_project="bot")
+            assert callspan.force_flush(30)
+            """,
+            env={
+                "CALLSPAN_DESTINATIONS": "langsmith",
+                "LANGSMITH_API_KEY": "ours",
+                "LANGSMITH_PROJECT": "app",
+                "LANGSMITH_ENDPOINT": otlp.endpoint,
+                "OPENAI_BASE_URL": upstream.base_url,
+                "OPENAI_API_BASE": upstream.base_url,
+            },
+        )
+        found: dict[tuple[str, str], list[ReceivedSpan]] = {}
+        for request, spans in otlp.batches:
+            account = (request.headers["x-api-key"], request.headers["langsmith-project"])
+            found.setdefault(account, []).extend(spans)
+    ours, theirs = found.pop(("ours", "app")), found.pop(("theirs", "bot"))
+    assert found == {}
+    assert sorted(span.name for span in ours) == ["app", "chat gpt-4o-mini"]
+    assert sorted(span.name for span in theirs) == ["Router.completion small"] * 2 + ["chat gpt-4o-mini"] * 2
+    roots = {span.trace_id: span for span in theirs if span.parent_id is None}
+    assert len(roots) == 2
+    assert ours[0].trace_id not in roots
+    for attempt in (span for span in theirs if span.parent_id is not None):
+        assert roots[attempt.trace_id].span_id == attempt.parent_id

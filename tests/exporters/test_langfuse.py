@@ -7,7 +7,7 @@ from opentelemetry.util.types import AttributeValue
 
 from callspan_exporters.destination import SettingError
 from callspan_exporters.langfuse import langfuse
-from exporters.rewritten import CHAT, CONTENT, REMOTE, sent
+from exporters.rewritten import CHAT, CONTENT, REMOTE, parent, sent
 
 
 @pytest.fixture(autouse=True)
@@ -140,6 +140,16 @@ def test_environment_and_release(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_remote_parent_leaves_the_trace_its_name_and_input() -> None:
     assert sent(langfuse(), CHAT, parent=REMOTE).attributes["langfuse.internal.as_root"] == "true"
     assert "langfuse.internal.as_root" not in sent(langfuse(), CHAT).attributes
+
+
+def test_a_call_in_a_project_of_its_own_is_the_root_there() -> None:
+    """Its attempts are not: they are below it."""
+    of_call = langfuse().of_call
+    assert of_call is not None
+    theirs = of_call({"langfuse_public_key": "pk-theirs", "langfuse_secret_key": "sk-theirs"})
+    assert sent(theirs, CHAT, parent=parent()).attributes["langfuse.internal.as_root"] == "true"
+    attempt = {**CHAT, "callspan.attempt.number": 1}
+    assert "langfuse.internal.as_root" not in sent(theirs, attempt, parent=parent()).attributes
 
 
 @pytest.mark.parametrize("secret", ["langfuse_secret_key", "langfuse_secret"])
