@@ -29,7 +29,7 @@ def collector(collector_program: Path, tmp_path: Path, backends: list[OtlpReceiv
         COLLECTOR_BACKEND=first,
         COLLECTOR_BACKEND_2=second,
         COLLECTOR_BACKEND_2_HEADERS="{authorization: Bearer of the second, x-project: callspan}",
-        COLLECTOR_BACKEND_3=third,
+        COLLECTOR_BACKEND_3_TRACES=f"{third}/i/v0/ai/otel",
         COLLECTOR_BACKEND_3_HEADERS='{"x-api-key": "of the third"}',
     ) as running:
         yield running
@@ -51,6 +51,7 @@ def test_every_backend_gets_every_span_with_its_own_headers(collector, backends)
     assert "authorization" not in first
     assert (second["authorization"], second["x-project"]) == ("Bearer of the second", "callspan")
     assert third["x-api-key"] == "of the third"
+    assert [each.requests[0].path for each in backends] == ["/v1/traces", "/v1/traces", "/i/v0/ai/otel"]
 
 
 def test_a_backend_gets_no_more_at_once_than_it_takes(collector, backends):
@@ -83,7 +84,7 @@ def test_a_backend_that_is_down_holds_up_no_other_and_gets_its_spans_later(colle
 
 def test_a_backend_that_is_not_named_has_neither_spans_nor_requests(collector, backends):
     collector.stop()
-    collector.start(COLLECTOR_BACKEND_2="", COLLECTOR_BACKEND_3="")
+    collector.start(COLLECTOR_BACKEND_2="", COLLECTOR_BACKEND_3_TRACES="")
     send(collector, *names(3))
     check_each_once(backends[0], names(3))
 

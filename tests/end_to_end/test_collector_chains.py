@@ -22,6 +22,7 @@ from end_to_end.collector.sending import send, span
 from loopback.otlp_grpc_receiver import OtlpGrpcReceiver
 
 EXAMPLES = CONFIG.parent / "examples" / "collector"
+ENVIRONMENT = re.compile(r"\$\{env:(\w+)")
 SPAN_ID = re.compile(r'"spanId":"([0-9a-f]{16})"')
 
 
@@ -195,3 +196,9 @@ def test_an_agent_sends_the_whole_of_a_trace_to_one_gateway(collector_program, t
     assert len(at_first | at_second) == 100
     assert min(len(at_first), len(at_second)) > 20
     assert not at_first & at_second
+
+
+def test_every_variable_of_the_configurations_is_explained():
+    used = {name for file in (CONFIG, *EXAMPLES.glob("*.yaml")) for name in ENVIRONMENT.findall(file.read_text())}
+    explained = (EXAMPLES / "README.md").read_text().partition("## Variables")[2]
+    assert set(re.findall(r"COLLECTOR_\w+", explained)) == used
