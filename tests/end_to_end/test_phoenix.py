@@ -21,6 +21,22 @@ HELLO = """
     import litellm
     litellm.completion("openai/gpt-4o-mini", [{"role": "user", "content": "Say hello."}])
 """
+EACH_KIND = """
+    import os
+    import litellm
+    import callspan
+
+    base = os.environ["OPENAI_BASE_URL"]
+    messages = [{"role": "user", "content": "Say hello."}]
+    with callspan.context(metadata={"plan": "pro"}, tags=["beta"]):
+        assistant = {"model_name": "assistant", "litellm_params": {"model": "gpt-4o-mini"}}
+        litellm.Router([assistant]).completion("assistant", messages)
+    litellm.embedding("openai/text-embedding-3-small", input=["One.", "Two."])
+    litellm.image_generation(model="openai/gpt-image-1", prompt="A loop.")
+    litellm.moderation(model="openai/omni-moderation-latest", input="Fine words.")
+    cohere = {"api_key": "co-loopback", "api_base": base.replace("/v1", "/v2/rerank")}
+    litellm.rerank(model="cohere/rerank-v3.5", query="Which?", documents=["a", "b"], **cohere)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +146,24 @@ def test_a_call_that_is_asked_for_alone_has_its_question_and_its_answer_in_the_l
         phoenix.wait_for_rows({**call, "input": "Say hello.", "output": "Hello to you."})
         phoenix.open_project(address, "by OTLP")
         phoenix.wait_for_rows(call)
+
+
+def test_each_kind_of_call_is_shown_as_what_it_is(address: str, browser: "BrowserContext", tmp_path: Path):
+    with OpenAIUpstream() as provider:
+        told = {**example.told(address, "kinds"), "OPENAI_BASE_URL": provider.base_url}
+        run_python(EACH_KIND, env=told, auto_instrument=True)
+    with looking(browser, tmp_path) as phoenix:
+        phoenix.open_project(address, "kinds")
+        phoenix.wait_for_rows(
+            {"kind": "reranker", "name": "rerank rerank-v3.5", "input": "Which?"},
+            {"kind": "guardrail", "name": "moderation omni-moderation-latest", "input": "Fine words."},
+            {"kind": "llm", "name": "image_generation gpt-image-1", "input": "A loop.", "cumulative tokens": "18"},
+            {"kind": "embedding", "name": "embeddings text-embedding-3-small", "input": "One. Two.", "output": "--"},
+            {"kind": "chain", "name": "Router.completion assistant", "cumulative tokens": "18"},
+        )
+        phoenix.open_row("Router.completion assistant")
+        phoenix.choose("chat gpt-4o-mini")
+        phoenix.wait_for_section("Metadata", "plan", "pro")
 
 
 def test_a_session_is_a_conversation(address: str, browser: "BrowserContext", asked: str, tmp_path: Path):

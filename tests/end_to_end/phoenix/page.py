@@ -106,7 +106,7 @@ class PhoenixPage:
         self._details.get_by_title(span, exact=True).wait_for()
 
     def wait_for_section(self, title: str, *texts: str) -> None:
-        """Waits until these texts stand in a section of the details, Input or Output."""
+        """Waits until these texts stand in a section of the details: Input, Output, Metadata."""
         heading = self.page.get_by_role("heading", name=title, exact=True)
         section = self._details.locator("section").filter(has=heading).first
         for text in texts:
