@@ -93,6 +93,7 @@ STATIC: Final[Mapping[str, Any]] = {
     "$lib_version": _VERSION,
     "$ai_lib": "callspan",
     "$ai_lib_version": _VERSION,
+    "$is_server": True,
     "$geoip_disable": True,
 }
 """What is the same for all: who sends, and that where this server stands is not where a user is."""
