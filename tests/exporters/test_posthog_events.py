@@ -345,7 +345,12 @@ def test_what_went_into_a_step(posthog: PostHogApi) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["no JSON", "[" * 100_000, '"\\ud800"', "[NaN, 1e999, -Infinity]", "null", "{}", "7", "[[1]]"]
+    "text",
+    [
+        *("no JSON", "[" * 100_000, '"\\ud800"', "[NaN, 1e999, -Infinity]", "null", "{}", "7", "[[1]]"),
+        *("[" * depth + "]" * depth for depth in (90, 101, 130, 900, 50_000)),
+        '[{"role": "assistant", "parts": [{"type": "tool_call", "arguments": %s}]}]' % ('{"a":' * 97 + "1" + "}" * 97),
+    ],
 )
 def test_content_that_is_none(posthog: PostHogApi, text: str) -> None:
     """Whatever somebody's instrumentation writes there: the event arrives, and so do the others."""

@@ -33,6 +33,7 @@ __all__ = [
 
 _LARGEST_EVENT: Final = 1_000_000  # what its Kafka takes
 _LARGEST_REQUEST: Final = 20 << 20
+_DEEPEST: Final = 127  # levels, which Rust's serde reads
 _NAMES: Final = frozenset({"$ai_generation", "$ai_embedding", "$ai_span", "$ai_trace"})
 
 Json = dict[str, Any]
@@ -162,6 +163,8 @@ def _events(path: str, body: bytes) -> list[CapturedEvent]:
         request = json.loads(body, parse_constant=_no_json)
     except ValueError as error:
         raise RefusedError(400, f"failed to parse request: {error}") from None
+    if _depth(request) > _DEEPEST:
+        raise RefusedError(400, "failed to parse request: recursion limit exceeded")
     key = request.get("api_key")
     if not key or not isinstance(key, str) or not key.isascii():
         raise RefusedError(401, "event submitted without an api_key")
@@ -169,6 +172,11 @@ def _events(path: str, body: bytes) -> list[CapturedEvent]:
     if not isinstance(batch, list) or not batch:
         raise RefusedError(400, "request holds no event")
     return [_event(key, event) for event in batch]
+
+
+def _depth(value: Any) -> int:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if items is None else 1 + max(map(_depth, items), default=0)
 
 
 def _no_json(constant: str) -> None:

@@ -13,6 +13,9 @@ from callspan import semconv
 
 Json = dict[str, Any]
 
+_DEEPEST: Final = 100
+"""Levels of what is nested in a property; PostHog's parser takes 128 of a request."""
+
 
 def inputs(attributes: Mapping[str, Any]) -> list[Json] | None:
     """Return the messages of a request, the system's instructions first; None where they are not on the span."""
@@ -45,13 +48,25 @@ def tools(attributes: Mapping[str, Any]) -> Any:
 
 
 def from_json(text: Any) -> Any:
-    """Return what a text says in JSON; the text itself where it says nothing."""
+    """Return what a text says in JSON; the text itself where it says nothing, or nests deeper than PostHog reads."""
     if not isinstance(text, str):
         return text
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return text
+    many = text.count("[") + text.count("{") > _DEEPEST  # nearly never, and to count is quicker than to look
+    return text if many and _is_deeper(value, _DEEPEST) else value
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if isinstance(value, dict):
+        items: Iterable[Any] = cast("Json", value).values()
+    elif isinstance(value, list):
+        items = cast("list[Any]", value)
+    else:
+        return False
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in items)
 
 
 def _read(attributes: Mapping[str, Any], key: str) -> Any:
