@@ -22,3 +22,6 @@ CALLSPAN_EXIT_BUDGET: Final = "CALLSPAN_EXIT_BUDGET"
 
 CALLSPAN_SPOOL_FSYNC: Final = "CALLSPAN_SPOOL_FSYNC"
 """``on``: each span also survives the loss of power, which costs its thread a disk write. ``off`` by default."""
+
+CALLSPAN_LANGSMITH_REMOTE_PARENTS: Final = "CALLSPAN_LANGSMITH_REMOTE_PARENTS"
+"""``root`` by default: at LangSmith, a span whose parent is of another process is a root. ``keep``: it is none."""

@@ -22,10 +22,10 @@ from callspan_exporters._presets import messages, reading
 from callspan_exporters._presets.building import OfCall, account_of, in_header, preset, same_address_or_own_key, traces
 from callspan_exporters._rewriting import Rewriting, SpanView
 from callspan_exporters._variables import SettingError, required, required_url, variable
+from callspan_exporters.environment_variables import CALLSPAN_LANGSMITH_REMOTE_PARENTS
 from callspan_exporters.otlp import OTLPDestination
 
 KIND: Final = "langsmith"
-REMOTE_PARENTS: Final = "CALLSPAN_LANGSMITH_REMOTE_PARENTS"
 
 _KEY: Final = ("LANGSMITH_API_KEY", "LANGCHAIN_API_KEY")
 _ENDPOINT: Final = ("LANGSMITH_ENDPOINT", "LANGCHAIN_ENDPOINT", "LANGSMITH_BASE_URL")
@@ -76,9 +76,9 @@ def langsmith() -> OTLPDestination:
     Raises:
         SettingError: a variable is missing or wrong.
     """
-    parents = variable(REMOTE_PARENTS, default=_ROOT).lower()
+    parents = variable(CALLSPAN_LANGSMITH_REMOTE_PARENTS, default=_ROOT).lower()
     if parents not in (_ROOT, _KEEP):
-        raise SettingError(f"{REMOTE_PARENTS} is {_ROOT!r} or {_KEEP!r}")
+        raise SettingError(f"{CALLSPAN_LANGSMITH_REMOTE_PARENTS} is {_ROOT!r} or {_KEEP!r}")
     key = required(*_KEY, what="an API key of LangSmith")
     base = required_url(*_ENDPOINT, default=_CLOUD)
     project, tenant = in_header(variable(*_PROJECT), _PROJECT[0]), variable(*_TENANT)

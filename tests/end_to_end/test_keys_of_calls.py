@@ -281,7 +281,7 @@ def test_with_the_vendors_of_the_keys(otlp_receiver: OtlpReceiver, spool_dir: Pa
 
 
 def test_what_litellm_takes_from_no_request_is_not_taken(otlp_receiver: OtlpReceiver) -> None:
-    """New Relic's key is the proxy's to set for a team; a request that names one is recorded as any other."""
+    """New Relic's and Datadog's keys are the proxy's to set for a team; a request that names one is as any other."""
     body = """
 from callspan._litellm.credentials import carried
 print(carried({"newrelic_api_key": "a", "dd_api_key": "b", "metadata": {"newrelic_api_key": "c"}}))

@@ -27,7 +27,10 @@ _KINDS: Final[Mapping[str, tuple[str, ...]]] = {
 """By kind of destination, of LiteLLM's ``StandardCallbackDynamicParams`` those that say whose account it is."""
 
 PARAMETERS: Final[Mapping[str, str]] = {name: kind for kind, names in _KINDS.items() for name in names}
-_TRUSTED: Final[Mapping[str, str]] = {"newrelic_api_key": "newrelic", "newrelic_region": "newrelic"}
+_TRUSTED: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("newrelic_api_key", "newrelic_region"), "newrelic"),
+    **dict.fromkeys(("dd_api_key", "dd_site"), "datadog"),
+}
 """Those that LiteLLM takes from its proxy's own settings of a team or a key only, and not from a request."""
 
 _METADATA: Final = ("metadata", "litellm_metadata")
