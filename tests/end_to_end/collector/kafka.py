@@ -35,7 +35,7 @@ class Kafka:
 
     def __init__(self, jars: Path, directory: Path) -> None:
         directory.mkdir(exist_ok=True)
-        self._java = ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*"]
+        self._java = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*"]
         self._settings = directory / "server.properties"
         self._log = directory / "broker.log"
         self._process: subprocess.Popen[bytes] | None = None
