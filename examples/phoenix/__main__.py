@@ -28,8 +28,9 @@ STATE = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
 
 def environment(address: str) -> dict[str, str]:
     """What a program has to be told for its calls to be in Phoenix, with what was said and answered."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("PHOENIX_")}
     return {
-        **os.environ,
+        **others,
         "CALLSPAN_DESTINATIONS": "phoenix",
         "PHOENIX_COLLECTOR_ENDPOINT": address,
         "PHOENIX_PROJECT_NAME": PROJECT,

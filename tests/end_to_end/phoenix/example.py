@@ -48,13 +48,14 @@ def phoenix_example(directory: Path) -> Iterator[str]:
 
 def _start(directory: Path, output: Path) -> subprocess.Popen[bytes]:
     environment = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
+    theirs = {"PHOENIX_COLLECTOR_HTTP_ENDPOINT": "http://127.0.0.1:9", "PHOENIX_PROJECT": "of-another-phoenix"}
     # What a shell starts in the background ignores Ctrl-C, and so do its children; a user's terminal does not do that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with output.open("wb") as file:
             return subprocess.Popen(
                 [sys.executable, str(EXAMPLE), "--port", "0"],
-                env={**environment, "XDG_STATE_HOME": str(directory), "PYTHONUNBUFFERED": "1"},
+                env={**environment, **theirs, "XDG_STATE_HOME": str(directory), "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
