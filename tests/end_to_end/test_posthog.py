@@ -214,10 +214,20 @@ def test_killed_and_sent_twice_every_call_counts_once(posthog: PostHogApi, spool
     assert numbers(posthog.counted) == list(range(50))
 
 
+SPANS: Final = """
+import callspan_exporters
+assert callspan_exporters.ensure_delivery()
+from opentelemetry import trace
+for number in range(50):
+    attributes = {"gen_ai.operation.name": "chat", "number": number}
+    trace.get_tracer("app").start_span("chat", attributes=attributes).end()
+"""
+
+
 def test_the_key_is_nowhere_on_disk(posthog: PostHogApi, spool_dir: Path) -> None:
     """Not even while spans wait."""
     posthog.down()
-    said = run(FIFTY, posthog)
+    said = run(SPANS, posthog)
     assert f"kept 50 spans for posthog {posthog.host} ~" in said
     (account,) = read_accounts(spool_dir)
     assert (account.pending, account.destination.startswith(f"posthog {posthog.host} ~")) == (50, True)
@@ -233,7 +243,7 @@ def test_the_key_is_nowhere_on_disk(posthog: PostHogApi, spool_dir: Path) -> Non
 def test_an_event_that_is_refused_holds_up_no_other(posthog: PostHogApi, spool_dir: Path) -> None:
     """It is found among those sent with it, and kept for people to look at."""
     posthog.default = RefuseEvents(lambda event: event.properties["number"] == 7)
-    run(FIFTY, posthog)
+    run(SPANS, posthog)
     assert numbers(posthog.counted) == [number for number in range(50) if number != 7]
     assert len(list(read_refusals(spool_dir))) == 1
 
@@ -241,7 +251,7 @@ def test_an_event_that_is_refused_holds_up_no_other(posthog: PostHogApi, spool_d
 def test_over_the_quota_spans_wait(posthog: PostHogApi, spool_dir: Path) -> None:
     """PostHog answers 200 and says in the body that it takes nothing: that is told, and nothing is lost."""
     posthog.default = QuotaLimited()
-    assert "billing limits" in run(FIFTY, posthog)
+    assert "billing limits" in run(SPANS, posthog)
     assert not nothing_waits(spool_dir)
     posthog.default = Accept()
     send_what_is_left(posthog)
