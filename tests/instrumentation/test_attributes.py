@@ -71,6 +71,13 @@ def test_a_chat_call(spans: Spans, upstream: OpenAIUpstream) -> None:
     }
 
 
+@pytest.mark.parametrize("function", [litellm.embedding, litellm.aembedding], ids=["embedding", "aembedding"])
+def test_positional_arguments_of_functions_that_name_none_count(function: Any, spans: Spans) -> None:
+    """LiteLLM's asynchronous embeddings take whatever their synchronous twins do."""
+    calls.make(function, "openai/text-embedding-3-small", ["one"])
+    assert spans.only().attributes["gen_ai.request.model"] == "text-embedding-3-small"
+
+
 def test_positional_arguments_count(spans: Spans) -> None:
     """A model passed by position is recorded like one passed by name."""
     litellm.completion("openai/gpt-4o-mini", calls.MESSAGES)

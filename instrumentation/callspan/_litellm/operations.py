@@ -138,6 +138,14 @@ def kind_of(name: str, *, has_twin: Callable[[str], bool] = lambda _name: False)
     return Kind(twin if name.startswith("a") and has_twin(twin) else name, "generic", known=False)
 
 
+_POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def _positional(function: Callable[..., Any]) -> tuple[str, ...]:
+    parameters = inspect.signature(function).parameters.values()
+    return tuple(parameter.name for parameter in parameters if parameter.kind in _POSITIONAL)
+
+
 def describe_operation(
     entry_point: str, function: Callable[..., Any], *, takes_attempts: bool = False, takes_calls: bool = False
 ) -> Operation:
@@ -148,12 +156,11 @@ def describe_operation(
     kind = kind_of(name, has_twin=beside.__contains__)
     if not kind.known and owner.count(".") > 0:  # a function of a module: `vector_stores.search`
         kind = replace(kind, name=f"{owner.partition('.')[2]}.{kind.name}")
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = tuple(
-        parameter.name for parameter in inspect.signature(function).parameters.values() if parameter.kind in positional
-    )
+    parameters = _positional(function)
     if parameters == ("self",):  # LiteLLM 1.110 takes `*args`
         parameters += _ROUTER_PARAMETERS.get(kind.api, ())
+    elif not parameters and callable(twin := beside.get(name.removeprefix("a"))):  # so do some asynchronous functions
+        parameters = _positional(twin)
     may_retry = owner == "litellm" and not takes_attempts and name.removeprefix("a") in RETRYING
     # In a session others may make calls of their own: guardrails, and LiteLLM where the provider has no sessions.
     takes_calls = takes_calls or not kind.known or kind.api == "realtime"
