@@ -3,11 +3,14 @@
 Run with a description in JSON; prints what was found in JSON as its last line.
 """
 
+import faulthandler
 import importlib
 import importlib.util
 import json
 import operator
 import os
+import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -56,18 +59,30 @@ def in_another_process(test: type, url: str) -> Found:
         "url": url,
     }
     path = os.pathsep.join(entry for entry in sys.path if entry)
-    done = subprocess.run(  # noqa: S603  our own module
-        [sys.executable, "-m", __name__, json.dumps(about)],
+    output = _output_of([sys.executable, "-m", __name__, json.dumps(about)], path)
+    return Found(**json.loads(output.splitlines()[-1]))
+
+
+def _output_of(command: list[str], path: str) -> str:
+    process = subprocess.Popen(  # noqa: S603  our own module
+        command,
         env={**os.environ, "PYTHONPATH": path, "NO_PROXY": _HERE, "no_proxy": _HERE},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=_PATIENCE_S,
-        check=False,
+        start_new_session=True,
     )
-    if done.returncode:
-        raise AssertionError(f"the destination failed in a process of its own:\n{done.stdout}\n{done.stderr}")
-    return Found(**json.loads(done.stdout.splitlines()[-1]))
+    with process:
+        try:
+            out, err = process.communicate(timeout=_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGABRT)  # those that it forked too; faulthandler says where they hang
+            out, err = process.communicate()
+            raise AssertionError(f"the destination hangs in a process of its own, or in its child:\n{err}") from None
+    if process.returncode:
+        raise AssertionError(f"the destination failed in a process of its own:\n{out}\n{err}")
+    return out
 
 
 def _loaded(about: dict[str, str]) -> type:
@@ -84,11 +99,23 @@ def _loaded(about: dict[str, str]) -> type:
 
 
 def _in_thread(work: Callable[[], str]) -> str:
-    results: list[str] = []
-    thread = threading.Thread(target=lambda: results.append(work()), daemon=True)
+    """Return what is done in a thread, which then waits: a thread that ends at a fork may hold locks of OpenSSL's."""
+    results: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            results.put(work())
+        except BaseException:  # noqa: BLE001  whatever it is, it was promised not to be
+            results.put(f"it raised\n{traceback.format_exc()}")
+        threading.Event().wait()
+
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(_TIMEOUT_S * 2)
-    return results[0] if results else "it raised, or did not come back"
+    try:
+        return results.get(timeout=_TIMEOUT_S * 2)
+    except queue.Empty:
+        frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        return f"it has not returned\n{''.join(traceback.format_stack(frame))}"
 
 
 def _sent(destination: Destination) -> str:
@@ -114,6 +141,7 @@ def _sent_in_child(destination: Destination) -> str:
 
 def main(about: dict[str, Any]) -> None:
     """Look, and print what was found."""
+    faulthandler.enable()
     destination: Destination = _loaded(about)().destination(about["url"])
     known = set(sys.modules)
     sent = _in_thread(lambda: _sent(destination))
