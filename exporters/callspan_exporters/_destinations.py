@@ -24,12 +24,19 @@ _NONE: Final = "none"
 def destinations_of_environment() -> list[Destination]:
     """Return what ``CALLSPAN_DESTINATIONS`` names, as the variables of each configure it.
 
-    Where it names none, ``OTEL_TRACES_EXPORTER`` decides: who asks there for ``console`` or ``none`` alone has named
-    the provider's own processors. What cannot be used is warned of, and the others are.
+    What cannot be used is warned of, and the others are.
+    """
+    return chosen_destinations(names_of_environment(), CALLSPAN_DESTINATIONS)
+
+
+def names_of_environment() -> list[str]:
+    """Return the names in ``CALLSPAN_DESTINATIONS``; none where delivery is left to the provider's own processors.
+
+    Where it is not set, ``OTEL_TRACES_EXPORTER`` decides: who asks there for ``console`` or ``none`` alone has named
+    those.
     """
     text = os.environ.get(CALLSPAN_DESTINATIONS, "").strip() or (_OTLP if otlp_is_wanted() else _NONE)
-    names = [name for part in text.split(",") if (name := part.strip().lower())]
-    return chosen_destinations([name for name in names if name != _NONE], CALLSPAN_DESTINATIONS)
+    return [name for part in text.split(",") if (name := part.strip().lower()) and name != _NONE]
 
 
 def chosen_destinations(chosen: Iterable[object], setting: str) -> list[Destination]:

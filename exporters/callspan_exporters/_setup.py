@@ -16,7 +16,12 @@ from callspan_exporters import _sdk
 from callspan_exporters._attach import attach
 from callspan_exporters._credentials import credentials
 from callspan_exporters._delivery import Delivery
-from callspan_exporters._destinations import Destinations, chosen_destinations, destinations_of_environment
+from callspan_exporters._destinations import (
+    Destinations,
+    chosen_destinations,
+    destinations_of_environment,
+    names_of_environment,
+)
 from callspan_exporters._outcome import Destination
 from callspan_exporters._settings import BatchSettings, exit_budget_s, limits, spool_root
 from callspan_exporters._watching import watch_provider, watcher
@@ -132,6 +137,7 @@ class _Composition:
         self._delivery: Delivery | None = None
         self._destinations: Destinations | None = None
         self._chosen: list[Destination] | None = None
+        self._named = False
         self._callbacks: dict[str, CallbackDestination] = {}
         self._providers: weakref.WeakSet[Any] = weakref.WeakSet()
         self._default_provider: Any = None
@@ -140,6 +146,7 @@ class _Composition:
 
     def ensure(self, provider: Any, chosen: Sequence[object] | None) -> bool:
         if chosen is not None:
+            self._named = bool(chosen)
             self._choose(chosen_destinations(chosen, "destinations"))
         if not self._ready:
             self._ready = True
@@ -203,13 +210,18 @@ class _Composition:
 
     def _global_provider(self) -> Any:
         if self._default_provider is None and _sdk.no_provider_yet() and not _sdk.configure_by_file():
-            without_ours = self._destinations is None
-            self._default_provider = _sdk.new_provider(with_otlp=without_ours)
+            self._default_provider = _sdk.new_provider(with_otlp=self._left_to_others)
             _sdk.set_default(self._default_provider)
         current = trace.get_tracer_provider()
         if current is self._default_provider and self._stop_watching is None:
             self._stop_watching = _sdk.watch_global_provider(self._replaced)
         return current
+
+    @property
+    def _left_to_others(self) -> bool:
+        """Whether delivery is the provider's own: not where destinations were named and none of them can be used."""
+        named = bool(names_of_environment()) if self._chosen is None else self._named
+        return self._destinations is None and not named
 
     def stop_watching(self) -> None:
         stop, self._stop_watching = self._stop_watching, None
@@ -221,7 +233,7 @@ class _Composition:
             self._providers.add(provider)
         watch_provider(provider)
         if self._delivery is None:
-            return True
+            return self._left_to_others
         attached = attach(provider, self._delivery, self._destinations)
         if attached:
             self._delivery.start_for_what_is_left()

@@ -355,3 +355,14 @@ def test_a_disabled_sdk(otlp_receiver: OtlpReceiver) -> None:
     env = {**WITHOUT_DISTRO, "OTEL_SDK_DISABLED": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_receiver.endpoint}
     run_python(source(GLOBAL), env=env, auto_instrument=True)
     assert otlp_receiver.requests == []
+
+
+def test_destinations_that_cannot_be_used_have_no_other_in_their_place(otlp_receiver: OtlpReceiver) -> None:
+    """Who has named a vendor and forgotten its key has not asked for a collector."""
+    env = {"CALLSPAN_DESTINATIONS": "langfuse", "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_receiver.endpoint}
+    without = INSTRUMENT.replace("assert ensure_delivery() and", "assert not ensure_delivery() and not")
+    chosen = without.replace("ensure_delivery()", "ensure_delivery(destinations=['langfuse'])")
+    for program, said in ((without, env), (chosen, {**env, "CALLSPAN_DESTINATIONS": None})):
+        (warning,) = set(run_python(source(program, GLOBAL), env=said).stderr.splitlines())
+        assert "LANGFUSE_PUBLIC_KEY" in warning
+    assert otlp_receiver.requests == []
