@@ -18,16 +18,18 @@ and put `opentelemetry-instrument` in front of the command. No model is asked un
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 # LiteLLM downloads its price list when it is imported; the list it ships with will do.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 import litellm
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import callspan
 
@@ -49,14 +51,21 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     await callspan.aflush(timeout=5.0)
 
 
+class SayWhoAsks:
+    """Have every call that a request leads to, to the end of its answer, say whose request it is."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        user = Headers(scope=scope).get("x-user") if scope["type"] == "http" else None
+        with callspan.context(user_id=user):
+            await self.app(scope, receive, send)
+
+
 app = FastAPI(lifespan=lifespan)
-
-
-@app.middleware("http")
-async def say_who_asks(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Have every call that a request leads to say whose request it is."""
-    with callspan.context(user_id=request.headers.get("x-user")):
-        return await call_next(request)
+app.add_middleware(SayWhoAsks)
 
 
 async def ask(question: str, **how: object) -> Any:

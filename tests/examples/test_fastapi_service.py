@@ -17,7 +17,7 @@ import pytest
 from gunicorn.config import make_settings
 
 from examples.conftest import REQUIRED
-from examples.running import command, drained, outermost, running, stop
+from examples.running import command, drained, of_calls, outermost, running, stop
 from faults.driving import Program, living, wait_until
 from loopback.openai_api import Answer, Fail, OpenAIUpstream
 from loopback.otlp_receiver import OtlpReceiver, ReceivedSpan
@@ -103,6 +103,10 @@ def serving(words: list[str], env: dict[str, str]) -> Iterator[tuple[Program, Cl
             yield program, client
 
 
+def user_of(span: ReceivedSpan) -> str | None:
+    return span.attributes.get("user.id")
+
+
 def workers_of(program: Program) -> list[int]:
     return sorted(set(living(program.pid)) - {program.pid})
 
@@ -112,6 +116,7 @@ def test_every_call_arrives_once_in_its_requests_trace(
     server: str, env: dict[str, str], upstream: OpenAIUpstream, otlp_receiver: OtlpReceiver
 ) -> None:
     """Whole or streamed, failed, left by its client, or still being answered when the server is told to stop."""
+    env["OTEL_BSP_SCHEDULE_DELAY"] = "200"
     with serving(SERVERS[server], env) as (program, client):
         with ThreadPoolExecutor(4) as pool:
             paths = ["/chat", "/stream"] * 4
@@ -122,7 +127,7 @@ def test_every_call_arrives_once_in_its_requests_trace(
         upstream.default = Answer(text="word " * 1000, chunk_delay=0.1)  # gunicorn takes its time to notice
         with client.stream("impatient") as pieces:
             next(pieces)
-        assert upstream.wait_for_disconnects(timeout=20)
+        assert wait_until(lambda: "impatient" in [*map(user_of, of_calls(otlp_receiver))], 30), program.output
         upstream.default = Answer(text="word " * 20, chunk_delay=0.05)
         with client.stream("late") as pieces:
             next(pieces)
