@@ -124,7 +124,8 @@ def test_every_call_arrives_once_in_its_requests_trace(
         assert [(answer.status_code, "Hello from loopback." in answer.text) for answer in answers] == [(200, True)] * 8
         upstream.behave(Fail(400))
         assert client.ask("/chat", "unlucky").status_code == 500
-        upstream.default = Answer(text="word " * 1000, chunk_delay=0.1)  # gunicorn takes its time to notice
+        # gunicorn takes its time to notice that a client has gone; an older uvicorn may not notice at all.
+        upstream.default = Answer(text=" ".join(map(str, range(80))), chunk_delay=0.1)
         with client.stream("impatient") as pieces:
             next(pieces)
         assert wait_until(lambda: "impatient" in [*map(user_of, of_calls(otlp_receiver))], 30), program.output
@@ -135,9 +136,14 @@ def test_every_call_arrives_once_in_its_requests_trace(
             assert sum(piece.count("word") for piece in pieces) > 10
         stop(program)
     seen = client.saw(otlp_receiver, drained(otlp_receiver, env))
-    gone = seen.pop(("impatient", "cancelled"), 0) + seen.pop(("impatient", "abandoned"), 0)
-    assert (gone, seen.pop(("unlucky", "failure")), seen.pop(("late", "success"))) == (1, 1, 1)
-    assert seen == {(f"user {number}", "success"): 1 for number in range(8)}
+    (outcome,) = [outcome for user, outcome in seen if user == "impatient"]
+    assert outcome in ({"cancelled", "abandoned"} if upstream.disconnects or HAS_SERVER_SPANS else {"success"})
+    assert seen == {
+        **{(f"user {number}", "success"): 1 for number in range(8)},
+        ("unlucky", "failure"): 1,
+        ("impatient", outcome): 1,
+        ("late", "success"): 1,
+    }
 
 
 @pytest.mark.parametrize("server", ["gunicorn, preload", "uvicorn_worker, preload"])
