@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from callspan_exporters import _grpc_calls  # isort: skip  # before gRPC
 import grpc
 from google.rpc.error_details_pb2 import RetryInfo
 
@@ -78,7 +79,12 @@ class GrpcTransport:
     def send(self, spans: Sequence[EncodedSpan], timeout_s: float) -> Outcome:
         """Make one call."""
         try:
-            answer: bytes = self._export(frame_request(spans), timeout=timeout_s, metadata=self._metadata)
+            request = frame_request(spans)
+            answer: bytes = _grpc_calls.made(
+                lambda: self._export.future(request, timeout=timeout_s, metadata=self._metadata)
+            )
+        except grpc.FutureCancelledError:
+            return Outcome(Verdict.RETRY, "interrupted by a fork")
         except grpc.RpcError as error:
             return unless_unreadable(_failure(error, self._advice), spans)
         except ValueError:
