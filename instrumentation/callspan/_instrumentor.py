@@ -44,9 +44,14 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
         return ()
 
     def instrument(self, **kwargs: Any) -> None:
-        """Switch on; a second time is harmless and said once."""
+        """Switch on; a second time is harmless and said once, and other destinations take the place of those before."""
+        destinations: object = kwargs.get("destinations")
+        if isinstance(destinations, str):
+            raise TypeError(f"callspan.instrument(destinations={destinations!r}): give a list, [{destinations!r}]")
         if self.is_instrumented_by_opentelemetry:
-            if not self._told_twice:
+            if destinations is not None:  # under opentelemetry-instrument it is on before the program can choose any
+                call_delivery("connect", kwargs.get("tracer_provider"), destinations)
+            elif not self._told_twice:
                 self._told_twice = True
                 _logger.warning("callspan is on already; this call of instrument() changes nothing")
             return
@@ -68,11 +73,8 @@ class CallspanInstrumentor(BaseInstrumentor):  # pyright: ignore[reportUntypedBa
         provider: TracerProvider | None = kwargs.get("tracer_provider")
         delivery: LoggerDelivery = kwargs.get("litellm_callbacks", "background")
         check_delivery(delivery, "litellm_callbacks")
-        destinations: object = kwargs.get("destinations")
-        if isinstance(destinations, str):
-            raise TypeError(f"callspan.instrument(destinations={destinations!r}): give a list, [{destinations!r}]")
         self._check_litellm()
-        call_delivery("connect", provider, destinations)
+        call_delivery("connect", provider, kwargs.get("destinations"))
         call_delivery("watch", foreign.started, foreign.ended)
         self._tracers = TracerSource(provider)
         use(self._tracers)
