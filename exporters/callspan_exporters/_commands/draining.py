@@ -53,10 +53,15 @@ class Draining:
             stop.wait()
             stop.clear()  # whoever asks once more does not wait for what is left
         deadline = time.monotonic() + timeout_s
-        while not stop.is_set() and not self._delivery.flush_everything(stop, deadline):
+        while not stop.is_set() and not self._sent_all(stop, deadline):
             if time.monotonic() + _AGAIN_AFTER_S >= deadline or stop.wait(_AGAIN_AFTER_S):
                 break
         sent, self.reasons = self._delivery.delivered, self._delivery.reasons
         self._delivery.shutdown(0.0)
         self._delivery.spool.close()  # also under a thread that waits for an answer: what is left is nobody's now
         return sent
+
+    def _sent_all(self, stop: threading.Event, deadline: float) -> bool:
+        # Before the senders look, each for itself: one that looks while another does finds nothing, and is done.
+        self._delivery.spool.adopt()
+        return self._delivery.flush_everything(stop, deadline) and not self._delivery.pending
