@@ -6,13 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import pytest
 
+from callspan_exporters import OTLPDestination
 from callspan_exporters._conformance.answers import Endless, Raw, Silence, bomb
+from callspan_exporters._conformance.spans import some_spans
 from callspan_exporters._spool import Account, read_accounts
 from callspan_exporters.conformance import Answer, Reply, Server
+from callspan_exporters.destination import Outcome, Verdict
+from callspan_exporters.otlp import GRPC
 from loopback.driven import Driven, driven
 from loopback.kinds import ALL, BY_NAME, SECRET, Kind
+from loopback.otlp_grpc_receiver import GrpcStatus, OtlpGrpcReceiver, PartialSuccess
 
 COUNT = 4
 _PAGE = Reply(200, {"content-type": "text/html"}, b"<!doctype html><h1>It works!</h1>")
@@ -201,3 +207,28 @@ def test_bad_answers_until_the_process_ends(kind: Kind, scene: Scene, spool_dir:
     with driven(env=env):
         pass
     assert (scene.account.pending, scene.account.delivered) == (0, COUNT)
+
+
+def sent_by_grpc(receiver: OtlpGrpcReceiver) -> Outcome:
+    transport = OTLPDestination(receiver.endpoint, protocol=GRPC).connect()
+    try:
+        return transport.send(some_spans(2), 20.0)
+    finally:
+        transport.close()
+
+
+@pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
+def test_every_status_of_grpc(otlp_grpc_receiver: OtlpGrpcReceiver, code: grpc.StatusCode) -> None:
+    """Spans are given up only where the status says that it is them."""
+    otlp_grpc_receiver.behave(GrpcStatus(code, "whatever"))
+    outcome = sent_by_grpc(otlp_grpc_receiver)
+    of_the_spans = code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.DATA_LOSS)
+    assert outcome.verdict in ({Verdict.REJECTED} if of_the_spans else {Verdict.RETRY, Verdict.HELD})
+    assert code.name in outcome.reason
+
+
+def test_an_answer_of_grpc_that_is_too_large(otlp_grpc_receiver: OtlpGrpcReceiver) -> None:
+    """It is not read, and what was taken is not sent again in parts."""
+    otlp_grpc_receiver.behave(PartialSuccess(0, "x" * (5 << 20)))
+    assert sent_by_grpc(otlp_grpc_receiver).verdict is Verdict.DELIVERED
+    assert len(otlp_grpc_receiver.spans) == 2
