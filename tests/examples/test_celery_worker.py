@@ -76,7 +76,7 @@ def test_every_call_arrives_once_with_its_user(
 
 
 def test_a_process_that_is_killed(env: dict[str, str], upstream: OpenAIUpstream, otlp_receiver: OtlpReceiver) -> None:
-    """What it ended arrives, once; the task that it was at is done again, by the process that follows it."""
+    """What it ended arrives, once; the task that it was at is done again; and in the end all of the worker is killed."""
     env = env | {"OTEL_BSP_SCHEDULE_DELAY": "60000"}  # so that what it ended is still with it
     with running([*WORKER, "--concurrency=1"], env) as program:
         program.hear("ready", 60)
@@ -89,7 +89,8 @@ def test_a_process_that_is_killed(env: dict[str, str], upstream: OpenAIUpstream,
         (child,) = set(living(program.pid)) - {program.pid}
         os.kill(child, signal.SIGKILL)
         assert done(program, 2), program.output
-        stop(program)
+        os.killpg(program.pid, signal.SIGKILL)
+        program.finish(60)
     assert seen(drained(otlp_receiver, env)) == {("before", "success"): 1, ("killed", "success"): 1}
 
 
