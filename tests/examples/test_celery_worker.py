@@ -76,7 +76,7 @@ def test_every_call_arrives_once_with_its_user(
 
 
 def test_a_process_that_is_killed(env: dict[str, str], upstream: OpenAIUpstream, otlp_receiver: OtlpReceiver) -> None:
-    """What it ended arrives, once; the task that it was at is done again; and in the end all of the worker is killed."""
+    """What it ended arrives, once; the task that it was at is done again; in the end all of the worker is killed."""
     env = env | {"OTEL_BSP_SCHEDULE_DELAY": "60000"}  # so that what it ended is still with it
     with running([*WORKER, "--concurrency=1"], env) as program:
         program.hear("ready", 60)
