@@ -110,8 +110,10 @@ def fail_and_heal(scene: Scene, what: str, answer: Answer) -> None:
     """Has spans answered badly and sees that they are kept, then well and sees that they have arrived."""
     good, scene.server.default = scene.server.default, answer
     before = scene.account.delivered if scene.stored else 0
+    asked = len(scene.server.requests)
     scene.end_spans(COUNT, what)
-    assert not scene.flush(1000), what
+    assert not scene.flush(500), what
+    assert scene.server.wait_for_requests(asked + 1, 30.0), what
     assert (scene.account.pending, scene.account.rejected) == (COUNT, 0), what
     scene.server.default = good
     assert scene.flush(30_000), what
