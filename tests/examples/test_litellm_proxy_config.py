@@ -60,7 +60,7 @@ def test_each_call_once_in_its_callers_trace(
     url = f"http://127.0.0.1:{(port := free_port())}"
     words = [*command(EXAMPLE, "litellm"), "--host", "127.0.0.1", "--port", str(port)]
     with running(words, env) as program, httpx.Client(base_url=url, timeout=60) as http:
-        assert wait_until(lambda: "startup complete" in program.output or program.gone_at is not None, 120)
+        assert wait_until(lambda: "Uvicorn running" in program.output or program.gone_at is not None, 120)
         caller = Caller(http)
         for user, model in (("ada", "made-up"), ("bob", "assistant")):
             for stream in (False, True):
