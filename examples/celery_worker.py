@@ -45,9 +45,9 @@ callspan.instrument()
 
 @signals.worker_process_shutdown.connect
 def flush(**_: object) -> None:
-    """Let callbacks finish, and send what is pending, before a process of the worker goes.
+    """Send what is pending before a process of the worker goes; without this, the next one sends it.
 
-    Celery ends its processes without Python's own hooks at exit. A span that is not sent then goes with the next one.
+    Celery ends its processes without Python's own hooks at exit.
     """
     callspan.force_flush(timeout=5.0)
 

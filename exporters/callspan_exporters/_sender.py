@@ -28,6 +28,7 @@ _logger = logging.getLogger(__name__)
 _ADOPT_EVERY_S: Final = 5.0
 _SHORTEST_REQUEST_S: Final = 0.05
 _LOOK_EVERY_S: Final = 0.1
+_PATIENCE_WITH_OTHERS_S: Final = 0.5
 # Below the four megabytes that a Collector's gRPC receiver takes by default.
 _MAX_REQUEST_BYTES: Final = 3 << 20
 
@@ -300,7 +301,8 @@ class Sender:
     def _adopt(self, *, now: bool) -> None:
         if now or time.monotonic() >= self._adopt_at:
             self._adopt_at = time.monotonic() + _ADOPT_EVERY_S
-            self._spool.adopt()
+            # Who flushes everything must not find nothing because another destination's sender is looking.
+            self._spool.adopt(_PATIENCE_WITH_OTHERS_S if now else 0.0)
             if self._accounts is not None:
                 self._accounts.look()
         else:

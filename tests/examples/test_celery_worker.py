@@ -117,3 +117,25 @@ def test_a_tasks_call_is_in_the_trace_of_who_sent_it(
         task = call.parent_id
         assert (names[task], names[parents[task]]) == ("run/celery_worker.answer", "apply_async/celery_worker.answer")
         assert outermost(otlp_receiver, call) is None
+
+
+POOL: Final = """
+import os, time, billiard, callspan, litellm
+callspan.instrument()
+@callspan.callback
+def slow(call):
+    time.sleep(2)
+    os.write(1, b"callback ran\\n")
+def work():
+    litellm.completion("openai/x", [{"role": "user", "content": "x"}], mock_response="a")
+if __name__ == "__main__":
+    pool = billiard.Pool(1, maxtasksperchild=1)
+    pool.apply(work)
+    pool.close()
+    pool.join()
+"""
+
+
+def test_callbacks_are_done_before_a_process_of_the_pool_ends(env: dict[str, str]) -> None:
+    """Celery's pool ends its processes by `os._exit`, a second after their last task."""
+    assert "callback ran" in run(["python", "-c", POOL], env)

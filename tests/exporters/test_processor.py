@@ -157,6 +157,7 @@ def test_public_names() -> None:
         "add_callback",
         "ensure_delivery",
         "pre_instrument",
+        "remember_credential",
         "remove_callback",
         "spend_exit_budget",
         "stop_watching",

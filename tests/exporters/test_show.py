@@ -376,7 +376,8 @@ def test_a_terminal_gets_no_line_wider_than_it_is(spool_dir, columns):
 def test_a_reader_that_leaves_early_is_no_error_message(spool_dir, arguments):
     """Piped into head, the command ends without a word."""
     store(spool_dir, *(chat(number, trace_id=number) for number in range(1, 400)))
-    with subprocess.Popen([COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen([COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as process:
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b""

@@ -62,6 +62,4 @@ class Draining:
         return sent
 
     def _sent_all(self, stop: threading.Event, deadline: float) -> bool:
-        # Before the senders look, each for itself: one that looks while another does finds nothing, and is done.
-        self._delivery.spool.adopt()
         return self._delivery.flush_everything(stop, deadline) and not self._delivery.pending

@@ -1,6 +1,7 @@
 """``callspan show``: what the command takes, reads and prints."""
 
 import argparse
+import io
 import sys
 from typing import Final
 
@@ -64,9 +65,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _print_trees(traces: list[StoredTrace], last: int | None) -> None:
     """Print traces to the terminal, or as plain text with lines of any length to anything else."""
-    console = Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else _ENDLESS)
+    on_terminal = sys.stdout.isatty()
+    # Not on stdout, which it would flush: rich's way to meet a closed pipe is an exit code of its own.
+    console = Console(
+        file=io.StringIO(),
+        force_terminal=on_terminal,
+        highlight=False,
+        soft_wrap=False,
+        width=None if on_terminal else _ENDLESS,
+    )
     for index, trace in enumerate(traces[:last]):
-        # Written here and not by rich, whose way to meet a closed pipe differs between its versions.
         with console.capture() as capture:
             if index:
                 console.print()

@@ -61,18 +61,19 @@ class Adoption:
         self.former.add(spool.path)
         self.held.append(spool)
 
-    def look(self, root: Path, destinations: Sequence[str], own: Path | None, max_age_s: float) -> None:
+    def look(
+        self, root: Path, destinations: Sequence[str], own: Path | None, max_age_s: float, patience_s: float = 0.0
+    ) -> None:
         """Let go of what is done for these destinations, and take over what has become orphaned.
-
-        Does nothing while another thread is at it.
 
         Args:
             root: the spool.
             destinations: those of this process.
             own: the directory of this process.
             max_age_s: after how long what no process has a destination for goes, in seconds.
+            patience_s: how long to wait while another thread is at it, in seconds; nothing is done then.
         """
-        if not self._lock.acquire(blocking=False):
+        if not self._lock.acquire(timeout=patience_s):
             return
         try:
             held_for = self._let_go(destinations)

@@ -144,8 +144,12 @@ class Spool:
         """Return where spans wait for a destination that processes left that died."""
         return [self._backlog_of(spool, destination) for spool in self._taken_over(destination, left_by_us=False)]
 
-    def adopt(self) -> None:
-        """Take over what dead processes left for the destinations of this one, and let go of what is done."""
+    def adopt(self, patience_s: float = 0.0) -> None:
+        """Take over what dead processes left for the destinations of this one, and let go of what is done.
+
+        Args:
+            patience_s: how long to wait while another thread is at it, in seconds.
+        """
         if self.root is not None:
             # Left behind at the last look or before: by now no sender reads in them any more.
             self._close_abandoned()
@@ -154,7 +158,8 @@ class Spool:
             with contextlib.suppress(OSError):  # for now: the next look finds what this one cannot open
                 self._size.look(self.root, own, self.adoption.held)
                 ours = [*self.destinations, *self._adopted_for]
-                self.adoption.look(self.root, ours, own.path if own is not None else None, self.limits.max_age_s)
+                held = own.path if own is not None else None
+                self.adoption.look(self.root, ours, held, self.limits.max_age_s, patience_s)
             held = {spool.path for spool in self._held()}
             for key in [key for key in list(self._backlogs) if key[0] not in held]:
                 self._backlogs.pop(key).close()

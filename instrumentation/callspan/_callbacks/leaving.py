@@ -102,9 +102,16 @@ def wrap_close(wrapped: Callable[..., Any], instance: Any, args: Args, kwargs: K
         return wrapped(*args, **kwargs)
 
 
+def wrap_do_exit(wrapped: Callable[..., Any], _instance: object, args: Args, kwargs: Kwargs) -> Any:
+    """Wrapper of how billiard's workers end, which are Celery's: by ``os._exit``, a second after their last task."""
+    _leave(last=True)
+    return wrapped(*args, **kwargs)
+
+
 def loop_seams() -> tuple[Seam, ...]:
-    """Where loops end, by the table that everything is undone from."""
+    """Where loops end, and processes that end in ways of their own, by the table that everything is undone from."""
     return (
+        Seam("billiard.pool", "Worker._do_exit", lambda _: wrap_do_exit, optional=True),
         Seam("asyncio.runners", "_cancel_all_tasks", lambda _: wrap_cancel_all_tasks),
         Seam("asyncio.unix_events", "_UnixSelectorEventLoop.close", lambda _: wrap_close),
         Seam("uvloop", "Loop.close", lambda _: wrap_close, optional=True),
