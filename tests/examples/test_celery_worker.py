@@ -24,7 +24,9 @@ import sys, tempfile
 from celery import Celery
 app = Celery(broker="filesystem://")
 folder = tempfile.gettempdir() + "/callspan-celery"
-app.conf.broker_transport_options = {"data_folder_in": folder, "data_folder_out": folder}
+app.conf.broker_transport_options = {
+    "data_folder_in": folder, "data_folder_out": folder, "control_folder": folder + "/control"
+}
 for user in sys.argv[1:]:
     app.send_task("celery_worker.answer", ["What is a span?", user])
 """
