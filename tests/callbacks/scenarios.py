@@ -92,6 +92,9 @@ class Ran:
     seconds: float
 
 
+_TRIES = 3
+
+
 def run(scenario: Scenario, directory: Path, *, with_callspan: bool = True, timeout: float = 60.0) -> Ran:
     """Run a scenario to its end and count.
 
@@ -125,7 +128,14 @@ def check(scenario: Scenario, directory: Path, **options: float) -> Ran:
 
 
 def check_control(scenario: Scenario, directory: Path) -> None:
-    """Run it without: LiteLLM's own callbacks have run less often, so that the scenario can fail."""
-    ran = run(scenario, directory, with_callspan=False)
+    """Run it without: LiteLLM's own callbacks have run less often, so that the scenario can fail.
+
+    In one of a few runs: on a busy machine the end may take so long that a callback is done before it by chance.
+    """
     expected = sum(count for who, count in scenario.runs.items() if who.startswith("LiteLLM"))
-    assert sum(ran.runs.values()) < expected, "LiteLLM does not lose it; is the scenario what it was?"
+    for attempt in range(_TRIES):
+        place = directory / f"control-{attempt}"
+        place.mkdir()
+        if sum(run(scenario, place, with_callspan=False).runs.values()) < expected:
+            return
+    raise AssertionError("LiteLLM does not lose it; is the scenario what it was?")
