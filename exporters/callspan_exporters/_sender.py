@@ -1,36 +1,31 @@
-"""Sends what waits for one destination: batch, send, split, back off, acknowledge."""
+"""Sends what waits for one destination: the thread that does, from its start to its last answer."""
 
 import contextlib
+import functools
 import logging
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from callspan import semconv
-from callspan_exporters._accounts import OVER, Accounts, Attempt, Mixed, Settling
-from callspan_exporters._backoff import Backoff
-from callspan_exporters._by_call import OWN
+from callspan_exporters._accounts import Accounts
+from callspan_exporters._batches import Batches
 from callspan_exporters._flush import Errand, Flush
 from callspan_exporters._http import described
 from callspan_exporters._metrics import ExporterMetrics
 from callspan_exporters._outcome import Destination, Outcome, Sink, Transport, Verdict
 from callspan_exporters._settings import BatchSettings
-from callspan_exporters._spool import Backlog, Spool, StoredSpan
+from callspan_exporters._spool import Backlog, Spool
 from callspan_exporters._troubles import Troubles
 
 _logger = logging.getLogger(__name__)
 
 _ADOPT_EVERY_S: Final = 5.0
-_SHORTEST_REQUEST_S: Final = 0.05
 _LOOK_EVERY_S: Final = 0.1
 _PATIENCE_WITH_OTHERS_S: Final = 0.5
-# Below the four megabytes that a Collector's gRPC receiver takes by default.
-_MAX_REQUEST_BYTES: Final = 3 << 20
 
 
 class Sender:
@@ -58,15 +53,12 @@ class Sender:
                 destination does not tell them apart.
         """
         self.destination = destination
-        self._accounts = accounts
-        wanted: int = getattr(destination, "max_batch_size", settings.max_export_batch_size)
-        self._batch_size = min(wanted, settings.max_export_batch_size)
         self._spool = spool
         self._settings = settings
-        self._sink = sink
         self._metrics = metrics
-        self._abandoned: list[Transport | None] = []
-        self._transport: Transport | None = None
+        self._accounts = accounts
+        self._batches = Batches(destination, spool, settings, sink, metrics, accounts=accounts)
+        self._abandoned: list[Transport] = []
         self._predecessor: threading.Thread | None = None
         self._reset()
 
@@ -112,7 +104,7 @@ class Sender:
             if self._stop.is_set():  # it may not look again
                 flush.finish(delivered=False)
         else:
-            self._inline_until = flush.deadline
+            self._batches.inline_until = flush.deadline
             with suppress_instrumentation():
                 self._serve(flush)
         return flush
@@ -143,7 +135,7 @@ class Sender:
         try:
             threading.Thread(target=self._run_apart, args=[errand], daemon=True).start()
         except RuntimeError:  # the interpreter is about to end: what was never sent to holds nothing back
-            if self._transport is not None:
+            if self._batches.connected:
                 self._run_apart(errand)
 
     def _run_apart(self, errand: Errand) -> None:
@@ -175,11 +167,8 @@ class Sender:
         if errand is not None and stopped and not errand.done:
             self._do_apart(errand)
             errand.wait(deadline - time.monotonic())
-        if thread is not None and stopped and self._transport is not None:
-            self._transport.close()
-            self._transport = None
-        if thread is not None and stopped and self._accounts is not None:
-            self._accounts.close()
+        if thread is not None and stopped:
+            self._batches.close()
         return stopped
 
     @property
@@ -203,6 +192,11 @@ class Sender:
         return self._metrics.in_flight > 0
 
     @property
+    def troubles(self) -> Troubles:
+        """What is wrong with its destination."""
+        return self._batches.troubles
+
+    @property
     def known_down(self) -> bool:
         """Whether the last attempt to send failed."""
         return self.troubles.failures > 0
@@ -210,27 +204,21 @@ class Sender:
     def after_fork_in_child(self) -> None:
         """Begin anew: the parent keeps its thread and its connection."""
         # Not closed, and kept from being collected: closing would speak on the parent's connection.
-        self._abandoned.append(self._transport)
-        if self._accounts is not None:
-            self._abandoned += self._accounts.after_fork_in_child()
-        self._transport = self._predecessor = None
+        self._abandoned += self._batches.abandon()
+        self._predecessor = None
+        self._batches.begin_anew()
         self._reset()
 
     def _reset(self) -> None:
         self.started = False
-        self.troubles = Troubles(self.destination.identity)
         self._starting = threading.Lock()
         self._inbox: queue.SimpleQueue[Flush | Errand | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
-        self._backoff = Backoff()
         self._adopt_at = 0.0
-        self._inline_until: float | None = None
-        self._export_began: float | None = None
-        self._metrics.reset()
 
     def _run(self) -> None:
-        self._inline_until = None
+        self._batches.inline_until = None
         with suppress_instrumentation():
             self._await_predecessor()
             while not self._stop.is_set():
@@ -258,7 +246,7 @@ class Sender:
 
     def _wait(self) -> Flush | None:
         """Wait for a flush, for enough spans, or for the next time to look."""
-        until = max(time.monotonic() + self._settings.schedule_delay_s, self._backoff.retry_at)
+        until = max(time.monotonic() + self._settings.schedule_delay_s, self._batches.backoff.retry_at)
         while not self._stop.is_set():
             try:
                 asked = self._inbox.get(timeout=max(0.0, until - time.monotonic()))
@@ -266,7 +254,7 @@ class Sender:
                 return None
             if isinstance(asked, Errand):
                 asked.run()
-            elif asked is not None or not self._backoff.waiting:
+            elif asked is not None or not self._batches.backoff.waiting:
                 return asked
         return None
 
@@ -282,7 +270,7 @@ class Sender:
                 flush.finish(delivered=all(backlog.position >= end for backlog, end in targets))
         except Exception as error:  # the thread must outlive whatever it meets
             _logger.debug("Sending to %s was interrupted", self.destination.identity, exc_info=True)
-            self._failed(Outcome(Verdict.RETRY, described(error)))
+            self._batches.failed(Outcome(Verdict.RETRY, described(error)))
             if flush is not None:
                 flush.finish(delivered=False)
 
@@ -293,7 +281,7 @@ class Sender:
         """Wait for another attempt within a flush, where one may help."""
         if self._is_over(flush) or not self.troubles.reached or self.troubles.failures > flush.patience:
             return False
-        delay_s = self._backoff.retry_at - time.monotonic()
+        delay_s = self._batches.backoff.retry_at - time.monotonic()
         if delay_s > flush.deadline - time.monotonic():
             return False
         return not self._stop.wait(max(0.0, delay_s))
@@ -341,136 +329,9 @@ class Sender:
 
     def _send_backlog(self, backlog: Backlog, flush: Flush | None) -> bool:
         end = backlog.end
-        while backlog.position < end and (batch := self._next_batch(backlog)):
-            if not self._send_batch(backlog, batch, flush):
+        while backlog.position < end and (batch := self._batches.next_batch(backlog)):
+            if not self._batches.send(backlog, batch, functools.partial(self._is_over, flush)):
                 return False
             if flush is None and not self._inbox.empty():
                 break
         return True
-
-    def _send_batch(self, backlog: Backlog, batch: list[StoredSpan], flush: Flush | None) -> bool:
-        accounts = self._accounts
-        mixed = accounts.grouped(backlog, batch) if accounts is not None else None
-        if accounts is None or mixed is None:
-            return self._send(backlog, batch, flush)
-        return self._send_by_call(accounts, mixed, flush)
-
-    def _send_by_call(self, accounts: Accounts, mixed: Mixed, flush: Flush | None) -> bool:
-        """Send what goes to the destination's own account, then what goes to those of calls, and settle all of it.
-
-        What another account does not take is put aside, to wait for that alone, unless the destination is down for all.
-        """
-        for digest, group in mixed.groups.items():
-            if digest == OWN:
-                if not self._send(group, group.left, flush):
-                    return False
-                continue
-            failure = self._send_parts(group, group.left, flush, accounts.way(digest, self._attempt_by))
-            if failure is OVER:
-                return False
-            if failure is not None and accounts.is_down(digest, failure):
-                self._failed(failure)
-                return False
-            if failure is not None:
-                accounts.put_aside(digest, group)
-        mixed.settle()
-        return True
-
-    def _next_batch(self, backlog: Backlog) -> list[StoredSpan]:
-        """Return the next spans that are not too old, and enter those that are as expired."""
-        horizon_ns = time.time_ns() - int(self._spool.limits.max_age_s * 1e9)
-        while batch := backlog.next_batch(self._batch_size, _MAX_REQUEST_BYTES):
-            expired = [span for span in batch if span.time_ns < horizon_ns]
-            if not expired:
-                return batch
-            backlog.settle(expired[-1], expired=len(expired))
-            self._metrics.failed[semconv.ERROR_TYPE_EXPIRED] += len(expired)
-        return []
-
-    def _send(self, backlog: Settling, batch: list[StoredSpan], flush: Flush | None) -> bool:
-        failure = self._send_parts(backlog, batch, flush, self._attempt)
-        if failure is not None and failure is not OVER:
-            self._failed(failure)
-        return failure is None
-
-    def _send_parts(
-        self,
-        backlog: Settling,
-        batch: list[StoredSpan],
-        flush: Flush | None,
-        attempt: Attempt,
-    ) -> Outcome | None:
-        """Send a batch, in parts down to single spans where the destination does not take it whole.
-
-        Not after the end of a flush, which the application may wait for, and not once this is to stop.
-
-        Returns:
-            Why the rest was not taken; ``None`` where all was taken or refused for good.
-        """
-        parts = deque([batch] if batch else [])
-        while parts:
-            if self._is_over(flush):
-                return OVER
-            part = parts.popleft()
-            outcome = attempt(part)
-            if outcome.verdict in (Verdict.RETRY, Verdict.HELD):
-                return outcome
-            self._well()
-            if outcome.verdict is Verdict.DELIVERED:
-                self._delivered(backlog, part, outcome)
-            elif len(part) == 1:
-                self._refused(backlog, part[0], outcome.reason)
-            else:
-                parts.extendleft((part[len(part) // 2 :], part[: len(part) // 2]))
-        return None
-
-    def _attempt(self, part: list[StoredSpan]) -> Outcome:
-        if self._transport is None:
-            try:
-                self._transport = self.destination.connect()
-            except Exception as error:  # noqa: BLE001  whatever is wrong with what was configured
-                return Outcome(Verdict.HELD, described(error), reached=False)
-        return self._attempt_by(self._transport, part)
-
-    def _attempt_by(self, transport: Transport, part: list[StoredSpan]) -> Outcome:
-        if self._export_began is None:
-            self._export_began = time.monotonic()
-        timeout_s = min(self.destination.timeout_s, self._settings.export_timeout_s)
-        if self._inline_until is not None:  # it is the application that waits
-            timeout_s = max(_SHORTEST_REQUEST_S, min(timeout_s, self._inline_until - time.monotonic()))
-        self._metrics.in_flight = len(part)
-        try:
-            return transport.send([span.encoded for span in part], timeout_s)
-        finally:
-            self._metrics.in_flight = 0
-
-    def _delivered(self, backlog: Settling, part: list[StoredSpan], outcome: Outcome) -> None:
-        refused = min(outcome.refused, len(part))
-        backlog.settle(part[-1], delivered=len(part) - refused, rejected=refused)
-        self._metrics.delivered += len(part) - refused
-        self._concluded(refused, outcome.reason)
-        if refused:
-            self._sink.refused_some(self.destination.identity, refused, outcome.reason)
-        self.troubles.took()
-
-    def _refused(self, backlog: Settling, span: StoredSpan, reason: str) -> None:
-        self._sink.refused(self.destination.identity, span.encoded, reason)
-        backlog.settle(span, rejected=1)
-        self._concluded(1, reason)
-
-    def _concluded(self, refused: int, reason: str) -> None:
-        """Note that a part of a batch has come to its end."""
-        now = time.monotonic()
-        began, self._export_began = self._export_began or now, None
-        self._metrics.concluded(now - began, semconv.ERROR_TYPE_REJECTED if refused else "")
-        if refused:
-            self._metrics.failed[semconv.ERROR_TYPE_REJECTED] += refused
-            self.troubles.refused(refused, reason)
-
-    def _failed(self, outcome: Outcome) -> None:
-        self.troubles.failed(outcome, self.pending)
-        self._backoff.failed(outcome.retry_after_s)
-
-    def _well(self) -> None:
-        self.troubles.well()
-        self._backoff.well()
