@@ -142,6 +142,9 @@ class Delivery:
 
     def remove(self, destination: Destination) -> None:
         """Send nothing more to a destination. What is pending for it stays for another process that has it."""
+        for sender in self._senders:
+            if sender.destination.identity.startswith(destination.identity + OF_CALL):
+                self.remove_account(sender.destination.identity)
         removed = [sender for sender in self._senders if sender.destination is destination]
         self._change(remove=removed)
         for sender in removed:

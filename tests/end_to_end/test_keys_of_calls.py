@@ -220,6 +220,21 @@ os.wait()
     assert by_key(otlp_receiver) == {"sk-ann": Counter(parent=1, child=1), "ours": Counter(own=1)}
 
 
+def test_a_destination_that_is_removed_takes_its_accounts_along(otlp_receiver: OtlpReceiver, spool_dir: Path) -> None:
+    """What waits for them stays for who has the destination, and nothing more is sent to anybody."""
+    otlp_receiver.default = RefuseKeys(frozenset({"sk-bob"}))
+    body = """
+import threading
+call('b', 'bob'); callspan.force_flush(2.0)
+names = lambda: sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("callspan langfuse"))
+before = names()
+callspan.instrument(destinations=[OTLPDestination("http://127.0.0.1:9/v1/traces")])
+print(len(before), names())
+"""
+    assert run(otlp_receiver, body).stdout == "2 []\n"
+    assert books(spool_dir)[digest("bob")] == (1, 0, 1)
+
+
 def test_an_error_does_not_tell_the_key(otlp_receiver: OtlpReceiver, spool_dir: Path) -> None:
     body = """
 try:
