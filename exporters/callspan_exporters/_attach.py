@@ -28,6 +28,7 @@ class AttachedProcessor(StoringSpanProcessor):
         # The SDK replaces this tuple whenever a processor is added: to compare its identity costs next to nothing.
         self._others: Any = getattr(provider, "_active_span_processor", None)
         self._seen: Any = None
+        self._loading = False
         self._looking = threading.RLock()
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
@@ -42,9 +43,14 @@ class AttachedProcessor(StoringSpanProcessor):
             self.take_places()
         super().on_end(span)
 
-    def take_places(self) -> None:
-        """Take the place of every stock processor with a stock OTLP exporter that is there now. Never raises."""
+    def take_places(self, *, loading: bool = False) -> None:
+        """Take the place of every stock processor with a stock OTLP exporter that is there now. Never raises.
+
+        Args:
+            loading: the application has not run yet.
+        """
         with self._looking:
+            self._loading = loading
             processors: Any = getattr(self._others, "_span_processors", None)
             if processors is self._seen:
                 return
@@ -71,7 +77,7 @@ class AttachedProcessor(StoringSpanProcessor):
         except NotCarriedOverError as error:
             destinations.leave(str(getattr(exporter, "_endpoint", "")), str(error))
             return
-        destinations.take_over(destination)
+        destinations.take_over(destination, loaded=self._loading)
         # On the processor itself and not in the provider's tuple: a span that is ending in another thread, or around
         # this very call, goes through the old tuple to its end. What the processor has queued it still sends.
         processor.on_end = _leave_it
@@ -81,13 +87,14 @@ def _leave_it(span: ReadableSpan) -> None:
     """Stand in for a stock processor's ``on_end``: ours has stored the span."""
 
 
-def attach(provider: Any, delivery: Delivery, destinations: Destinations | None) -> bool:
+def attach(provider: Any, delivery: Delivery, destinations: Destinations | None, *, loading: bool = False) -> bool:
     """Put our processor on a provider, once.
 
     Args:
         provider: the provider.
         delivery: stores and sends.
         destinations: decides about stock processors that are there; None leaves them alone.
+        loading: the application has not run yet, and what is there is a distribution's.
 
     Returns:
         Whether it is there. A provider that is none of the SDK's takes no processors.
@@ -100,5 +107,5 @@ def attach(provider: Any, delivery: Delivery, destinations: Destinations | None)
     setattr(provider, _MARK, processor)
     # First ours, then less of theirs: a span that ends meanwhile is sent twice rather than not at all.
     provider.add_span_processor(processor)
-    processor.take_places()
+    processor.take_places(loading=loading)
     return True

@@ -95,11 +95,21 @@ class Destinations:
         self._chosen = [each for each in self._delivery.destinations() if each.identity in wanted]
         self._delivery.start_for_what_is_left()
 
-    def take_over(self, destination: OTLPDestination) -> None:
-        """Send to where a stock exporter sent, in its place."""
+    def take_over(self, destination: OTLPDestination, *, loaded: bool) -> None:
+        """Send to where a stock exporter sent, in its place.
+
+        Args:
+            destination: with the exporter's settings.
+            loaded: it was there before the application ran. A distribution adds one to where a collector is by default,
+                which nobody has asked for who names other destinations, and no endpoint.
+        """
         default = self._default
+        if loaded and default is None and not endpoint_is_explicit() and not os.environ.get("OTEL_CONFIG_FILE"):
+            _logger.info("No spans go to %s: %s does not name otlp", destination.identity, CALLSPAN_DESTINATIONS)
+            return
         if default is not None and (not self._explicit or self._is_default(destination.endpoint)):
             self._default = None
+            self._chosen = [destination if each is default else each for each in self._chosen]
             self._delivery.replace(default, destination)
         else:
             self._delivery.add(destination)

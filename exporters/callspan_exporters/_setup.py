@@ -39,7 +39,9 @@ def pre_instrument() -> None:
     """
     disabled = os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "")
     if not {name.strip() for name in disabled.split(",")} & {_OURS, "*"}:
+        _composition.loading = True
         ensure_delivery()
+        _composition.loading = False
 
 
 def ensure_delivery(tracer_provider: Any = None, destinations: Sequence[object] | None = None) -> bool:
@@ -131,7 +133,13 @@ def _disabled() -> bool:
 
 
 class _Composition:
-    """What this process has set up."""
+    """What this process has set up.
+
+    Attributes:
+        loading: the application has not run yet.
+    """
+
+    loading = False
 
     def __init__(self) -> None:
         self._delivery: Delivery | None = None
@@ -234,7 +242,7 @@ class _Composition:
         watch_provider(provider)
         if self._delivery is None:
             return self._left_to_others
-        attached = attach(provider, self._delivery, self._destinations)
+        attached = attach(provider, self._delivery, self._destinations, loading=self.loading)
         if attached:
             self._delivery.start_for_what_is_left()
         else:

@@ -366,3 +366,25 @@ def test_destinations_that_cannot_be_used_have_no_other_in_their_place(otlp_rece
         (warning,) = set(run_python(source(program, GLOBAL), env=said).stderr.splitlines())
         assert "LANGFUSE_PUBLIC_KEY" in warning
     assert otlp_receiver.requests == []
+
+
+@needs_distro
+def test_a_distributions_exporter_that_nobody_asked_for(otlp_receiver: OtlpReceiver) -> None:
+    """Who names another destination, and no endpoint, means no collector, though a distribution has one by default."""
+    env: dict[str, str | None] = {
+        "CALLSPAN_DESTINATIONS": "phoenix",
+        "PHOENIX_COLLECTOR_ENDPOINT": otlp_receiver.endpoint,
+        "OTEL_METRICS_EXPORTER": "none",
+        "OTEL_LOGS_EXPORTER": "none",
+    }
+    done = run_python(source("", GLOBAL), auto_instrument=True, env=env)
+    delivered_once(otlp_receiver, "12")
+    assert done.stderr == ""
+    # What the application adds itself it means.
+    own = """
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+trace.get_tracer_provider().add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+"""
+    done = run_python(source(own, GLOBAL), auto_instrument=True, env=env)
+    assert "localhost:4318" in done.stderr

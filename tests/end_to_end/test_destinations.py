@@ -62,6 +62,7 @@ def servers() -> Iterator[dict[str, Server]]:
 
 def env_of(servers: dict[str, Server], names: str = NAMES) -> dict[str, str]:
     variables = {"CALLSPAN_DESTINATIONS": names, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    variables["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"  # which a distro would set to gRPC
     for kind in ALL:
         variables |= kind.env(servers[kind.name].url)
     return variables

@@ -13,6 +13,7 @@ import pytest
 from loopback.openai_api import Answer, Fail, OpenAIUpstream, ToolCall
 from loopback.otlp_inbox import ReceivedSpan
 from loopback.otlp_receiver import OtlpReceiver
+from loopback.versions import of_litellm_now
 from loopback.processes import run_python
 
 CALLS = """
@@ -137,6 +138,7 @@ def test_the_answer(sides: dict[str, Sides]) -> None:
     assert ours == theirs == {"role": "assistant", "content": "Hello from loopback."}
 
 
+@of_litellm_now
 @pytest.mark.parametrize("call", [CALLED, STREAMED])
 def test_tokens_and_cost(sides: dict[str, Sides], call: str) -> None:
     theirs, ours = sides[call].theirs.attributes, sides[call].ours.attributes
@@ -166,6 +168,7 @@ DIFFERENT = {
 }
 
 
+@of_litellm_now
 def test_every_difference(sides: dict[str, Sides]) -> None:
     """The table above, looked at: who changes one side has to change it."""
     theirs, ours = sides[CALLED].theirs.attributes, sides[CALLED].ours.attributes

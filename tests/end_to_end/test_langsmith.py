@@ -10,6 +10,7 @@ import pytest
 from loopback.openai_api import Answer, Fail, OpenAIUpstream, ToolCall
 from loopback.otlp_inbox import ReceivedSpan
 from loopback.otlp_receiver import OtlpReceiver
+from loopback.versions import of_litellm_now
 from loopback.processes import run_python
 from loopback.server import Handler, LoopbackServer
 
@@ -137,6 +138,7 @@ def test_the_prompt(sides: dict[str, Sides], name: str) -> None:
     assert sides[name].ours["inputs"]["messages"] == sides[name].theirs["inputs"]["messages"]
 
 
+@of_litellm_now
 @pytest.mark.parametrize("name", ["greet", "streamed"])
 def test_the_answer(sides: dict[str, Sides], name: str) -> None:
     (ours,), (theirs,) = (side["outputs"]["choices"] for side in (sides[name].ours, sides[name].theirs))
@@ -160,6 +162,7 @@ def whole_calls(message: Mapping[str, Any]) -> dict[str, Any]:
     return {"tool_calls": calls} if calls else {}
 
 
+@of_litellm_now
 @pytest.mark.parametrize("name", ["greet", "streamed"])
 def test_tokens_and_cost(sides: dict[str, Sides], name: str) -> None:
     ours, theirs = (side["outputs"]["usage_metadata"] for side in (sides[name].ours, sides[name].theirs))
@@ -216,6 +219,7 @@ DIFFERENT = {
 }
 
 
+@of_litellm_now
 def test_every_difference(sides: dict[str, Sides]) -> None:
     """The table above, looked at: who changes one side has to change it."""
     theirs, ours = sides["greet"].theirs, sides["greet"].ours
