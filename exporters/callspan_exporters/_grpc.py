@@ -80,10 +80,7 @@ class GrpcTransport:
     def send(self, spans: Sequence[EncodedSpan], timeout_s: float) -> Outcome:
         """Make one call."""
         try:
-            request = frame_request(spans)
-            answer: bytes = _grpc_calls.made(
-                lambda: self._export.future(request, timeout=timeout_s, metadata=self._metadata)
-            )
+            answer = self._call(frame_request(spans), timeout_s)
         except grpc.FutureCancelledError:
             return Outcome(Verdict.RETRY, "interrupted by a fork")
         except grpc.RpcError as error:
@@ -92,6 +89,11 @@ class GrpcTransport:
             # Not what it says: that would be the metadata, and thereby a key.
             return Outcome(Verdict.HELD, "a header that gRPC does not allow", reached=False, fix=self._advice.key)
         return partial(answer)
+
+    def _call(self, request: bytes, timeout_s: float) -> bytes:
+        if _grpc_calls.can_be_cancelled():
+            return _grpc_calls.made(lambda: self._export.future(request, timeout=timeout_s, metadata=self._metadata))
+        return self._export(request, timeout=timeout_s, metadata=self._metadata)
 
     def close(self) -> None:
         """Close the channel."""

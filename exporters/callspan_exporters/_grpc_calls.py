@@ -67,3 +67,20 @@ def made(start: Callable[[], Any]) -> Any:
         grpc.FutureCancelledError: the process has forked.
     """
     return _calls.made(start)
+
+
+def can_be_cancelled() -> bool:
+    """Tell whether a call can be made that a fork cancels, for which gRPC starts a thread.
+
+    From Python 3.12 on there are no new threads once the interpreter ends. gRPC then sends the request all the same,
+    raises, and waits for the call for ever when its channel is closed. Nobody forks by then.
+    """
+    try:
+        threading.Thread(target=_nothing, daemon=True).start()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _nothing() -> None:
+    """Take no time."""

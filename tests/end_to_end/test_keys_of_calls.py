@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import signal
+import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,6 +49,11 @@ callspan.instrument(destinations=[ours])
 def run(receiver: OtlpReceiver, body: str, *, env: Mapping[str, str] | None = None, check: bool = True):
     program = PROGRAM.format(body=body)
     return run_python(program, env={"ENDPOINT": receiver.endpoint, **(env or {})}, check=check)
+
+
+def printed(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """The lines that a program has printed, without what LiteLLM has to say of models that it does not know."""
+    return [line for line in done.stdout.splitlines() if line and "Provider List" not in line]
 
 
 def by_key(*receivers: OtlpReceiver) -> dict[str, Counter[str]]:
@@ -124,7 +130,7 @@ def test_a_wrong_key_delays_no_other(otlp_receiver: OtlpReceiver, spool_dir: Pat
     otlp_receiver.default = RefuseKeys(frozenset({"sk-bob"}))
     many = "for n in range(3): call(f'o{n}'); call(f'a{n}', 'ann'); call(f'b{n}', 'bob')"
     done = run(otlp_receiver, f"{many}\nprint(callspan.force_flush(3.0))\n{many}")
-    assert done.stdout == "False\n"
+    assert printed(done) == ["False"]
     assert {key: found.total() for key, found in by_key(otlp_receiver).items()} == {"ours": 6, "sk-ann": 6}
     assert books(spool_dir) == {"": (12, 12, 0), digest("bob"): (6, 0, 6)}
     warnings = [line for line in done.stderr.splitlines() if "401" in line and "does not take spans" in line]
@@ -231,7 +237,7 @@ before = names()
 callspan.instrument(destinations=[OTLPDestination("http://127.0.0.1:9/v1/traces")])
 print(len(before), names())
 """
-    assert run(otlp_receiver, body).stdout == "2 []\n"
+    assert printed(run(otlp_receiver, body)) == ["2 []"]
     assert books(spool_dir)[digest("bob")] == (1, 0, 1)
 
 
@@ -303,4 +309,4 @@ print(carried({"newrelic_api_key": "a", "dd_api_key": "b", "metadata": {"newreli
 print(carried({"litellm_trusted_callback_vars": {"newrelic_api_key": "d", "gcs_bucket_name": "e"}}))
 print(carried({"posthog_api_key": "os.environ/KEY", "langfuse_host": 7, "langsmith_api_key": ""}))
 """
-    assert run(otlp_receiver, body).stdout.splitlines() == ["{}", "{'newrelic': {'newrelic_api_key': 'd'}}", "{}"]
+    assert printed(run(otlp_receiver, body)) == ["{}", "{'newrelic': {'newrelic_api_key': 'd'}}", "{}"]
