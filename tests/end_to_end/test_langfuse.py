@@ -13,8 +13,8 @@ import pytest
 from loopback.openai_api import Answer, Fail, OpenAIUpstream, ToolCall
 from loopback.otlp_inbox import ReceivedSpan
 from loopback.otlp_receiver import OtlpReceiver
-from loopback.versions import of_litellm_now
 from loopback.processes import run_python
+from loopback.versions import of_litellm_now
 
 CALLS = """
 import asyncio, os, litellm

@@ -10,9 +10,9 @@ import pytest
 from loopback.openai_api import Answer, Fail, OpenAIUpstream, ToolCall
 from loopback.otlp_inbox import ReceivedSpan
 from loopback.otlp_receiver import OtlpReceiver
-from loopback.versions import of_litellm_now
 from loopback.processes import run_python
 from loopback.server import Handler, LoopbackServer
+from loopback.versions import of_litellm_now
 
 
 class _Handler(Handler):
