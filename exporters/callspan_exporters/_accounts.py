@@ -71,6 +71,10 @@ def _ordinal(span: StoredSpan) -> int:
     return span.ordinal
 
 
+def _always(outcome: Outcome) -> Attempt:
+    return lambda _: outcome
+
+
 class Senders(Protocol):
     """What sends for accounts that something waits for."""
 
@@ -120,18 +124,15 @@ class Accounts:
             attempt_by: sends by a transport.
         """
         destination = self._by_call.destination(digest)
-        failure = _UNKNOWN if destination is None else None
-        if destination is not None and self._senders.account_is_down(destination.identity):
-            failure = Outcome(Verdict.HELD, "it is down", reached=False)
-        if destination is not None and failure is None:
-            try:
-                transport = self._by_call.connect(digest, destination)
-            except Exception as error:  # noqa: BLE001  whatever is wrong with what was configured
-                failure = Outcome(Verdict.HELD, described(error), reached=False)
-            else:
-                return functools.partial(attempt_by, transport)
-        outcome = failure or _UNKNOWN
-        return lambda _: outcome
+        if destination is None:
+            return _always(_UNKNOWN)
+        if self._senders.account_is_down(destination.identity):
+            return _always(Outcome(Verdict.HELD, "it is down", reached=False))
+        try:
+            transport = self._by_call.connect(digest, destination)
+        except Exception as error:  # noqa: BLE001  whatever is wrong with what was configured
+            return _always(Outcome(Verdict.HELD, described(error), reached=False))
+        return functools.partial(attempt_by, transport)
 
     def is_down(self, digest: str, failure: Outcome) -> bool:
         """Tell whether a failure is one of the destination's, for whatever account."""
@@ -144,9 +145,8 @@ class Accounts:
         identity = self._by_call.identity(digest)
         self._spool.put_aside(identity, left)
         group.settle(left[-1], moved=len(left))
-        if self._by_call.destination(digest) is not None:
-            self._wanted.add(digest)
-        elif digest not in self._said:
+        self._put_aside.add(digest)
+        if self._by_call.destination(digest) is None and digest not in self._said:
             self._said.add(digest)
             _logger.warning(
                 "%s: %d spans carry a credential of their call that this process does not know. They wait in the spool "
@@ -168,10 +168,11 @@ class Accounts:
 
     def finish(self) -> None:
         """Let what was put aside be sent. After each round of sending."""
-        for digest in self._wanted:
+        for digest in self._put_aside:
             self._begin(digest)
-        self._wanted.clear()
-        self._spool.leave_aside(self._active)
+        # Those of this destination: what others are filling is theirs to complete.
+        self._spool.leave_aside([self._by_call.identity(digest) for digest in self._put_aside])
+        self._put_aside.clear()
 
     def close(self) -> None:
         """Close all connections."""
@@ -191,6 +192,6 @@ class Accounts:
 
     def _reset(self) -> None:
         self._active: set[str] = set()
-        self._wanted: set[str] = set()
+        self._put_aside: set[str] = set()
         self._said: set[str] = set()
         self._settled: WeakKeyDictionary[Backlog, dict[int, str]] = WeakKeyDictionary()

@@ -65,6 +65,13 @@ class Batches:
         self._metrics.reset()
 
     @property
+    def pending(self) -> int:
+        """How many spans wait for the destination in what this process holds."""
+        identity = self.destination.identity
+        waiting = [*self._spool.backlogs(identity), *self._spool.adopted_backlogs(identity)]
+        return sum(backlog.pending for backlog in waiting)
+
+    @property
     def connected(self) -> bool:
         """Whether there is a way to the destination."""
         return self._transport is not None
@@ -104,9 +111,7 @@ class Batches:
 
     def failed(self, outcome: Outcome) -> None:
         """Note that the destination did not take something, which is to be sent again later."""
-        waiting = [*self._spool.backlogs(self.destination.identity)]
-        waiting += self._spool.adopted_backlogs(self.destination.identity)
-        self.troubles.failed(outcome, sum(backlog.pending for backlog in waiting))
+        self.troubles.failed(outcome, self.pending)
         self.backoff.failed(outcome.retry_after_s)
 
     def _send_by_call(self, accounts: Accounts, mixed: Mixed, is_over: IsOver) -> bool:

@@ -16,6 +16,7 @@ from callspan_exporters._variables import SettingError
 
 _logger = logging.getLogger(__name__)
 
+_MOST_DESTINATIONS: Final = 1024
 _MOST_WAYS: Final = 64  # connections to accounts that are kept open
 
 OWN: Final = ""
@@ -75,6 +76,8 @@ class ByCall:
         self._key = f"{semconv.CALLSPAN_CREDENTIAL_PREFIX}{self._kind}"
         self._needle = self._key.encode()
         self._ways: OrderedDict[str, Transport] = OrderedDict()
+        # By digest, which stands for all that they are made of; one that was not enough once may be completed later.
+        self._destinations: dict[str, Destination] = {}
         self._said: set[str] = set()
 
     @property
@@ -91,17 +94,24 @@ class ByCall:
 
     def destination(self, digest: str) -> Destination | None:
         """Return where the spans of a credential go, None where this process does not know it, or it is not enough."""
+        if (known := self._destinations.get(digest)) is not None:
+            return known
         values = self._credentials.find(self._kind, digest)
         if values is None or self._of_call is None:
             return None
         try:
-            return AccountOfCall(self._of_call(values), self.identity(digest))
+            made = AccountOfCall(self._of_call(values), self.identity(digest))
         except SettingError as error:
             if digest not in self._said:
                 self._said.add(digest)
                 _logger.warning("%s: calls carry a credential that is not enough: %s", self.identity(digest), error)
         except Exception as error:  # noqa: BLE001  somebody else's kind
             _logger.debug("%s failed: %s", self.identity(digest), type(error).__name__)
+        else:
+            if len(self._destinations) >= _MOST_DESTINATIONS:
+                self._destinations.clear()
+            self._destinations[digest] = made
+            return made
         return None
 
     def identity(self, digest: str) -> str:

@@ -174,7 +174,7 @@ class Sender:
     @property
     def pending(self) -> int:
         """How many spans wait for this destination in what this process holds."""
-        return sum(backlog.pending for backlog in self._backlogs(everything=True))
+        return self._batches.pending
 
     @property
     def pending_in_memory(self) -> int:

@@ -49,11 +49,15 @@ def required_url(*names: str, default: str = "", what: str = "the address") -> s
         SettingError: there is none, or what there is, is no URL of HTTP.
     """
     url = variable(*names, default=default) or required(*names, what=what)
-    try:
-        parts = urlsplit(url)
-        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        whole = False
-    if not whole:  # not its value, which may hold a key
+    if not is_url(url):  # not its value, which may hold a key
         raise SettingError(f"{' or '.join(names)} is no URL: it holds {what}, such as https://host:port")
     return url.rstrip("/")
+
+
+def is_url(text: str) -> bool:
+    """Tell whether a text is an URL of HTTP."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -18,7 +18,7 @@ from callspan_exporters._posthog.bodies import LARGEST_BODY, body_of, encoded_ev
 from callspan_exporters._posthog.events import events_of
 from callspan_exporters._presets.building import same_address_or_own_key
 from callspan_exporters._rewriting import viewed
-from callspan_exporters._variables import SettingError, required, required_url
+from callspan_exporters._variables import SettingError, is_url, required, required_url
 
 _KEYS: Final = ("POSTHOG_API_KEY", "POSTHOG_PROJECT_API_KEY")
 _HOSTS: Final = ("POSTHOG_API_URL", "POSTHOG_HOST")
@@ -81,7 +81,7 @@ class PostHogDestination:
             SettingError: there is no key, none for the address, or the address is no URL.
         """
         key, host = values.get("posthog_api_key", ""), values.get("posthog_api_url") or values.get("posthog_host", "")
-        if host and not _is_url(host):
+        if host and not is_url(host):
             raise SettingError("posthog_api_url is no URL: it holds the address of PostHog, such as https://host:port")
         theirs = replace(self, api_key=key or self.api_key, host=host or self.host)
         if not theirs.api_key:
@@ -153,11 +153,3 @@ def _accepted(body: bytes) -> Outcome:
     except (ValueError, KeyError, TypeError, RecursionError):  # some answer otherwise; it arrived all the same
         return Outcome(Verdict.DELIVERED)
     return Outcome(Verdict.HELD, _NO_QUOTA, fix="They are in its settings") if limited else Outcome(Verdict.DELIVERED)
-
-
-def _is_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False

@@ -64,7 +64,7 @@ def test_this_process_sends_what_it_has_put_aside(tmp_path: Path) -> None:
     spool = stored(tmp_path)
     put_aside_half(spool)
     spool.adopt_for(ASIDE)
-    spool.leave_aside({ASIDE})
+    spool.leave_aside([ASIDE])
     assert deliver(spool.backlogs(ASIDE)) == [b"span 1", b"span 3", b"span 5"]
     spool.adopt()
     assert (account(tmp_path, ASIDE).delivered, account(tmp_path, ASIDE).pending) == (3, 0)
@@ -76,7 +76,7 @@ def test_another_process_sends_what_is_not_ours(tmp_path: Path) -> None:
     """While this one lives, too."""
     spool = stored(tmp_path)
     put_aside_half(spool)
-    spool.leave_aside(set())
+    spool.leave_aside([ASIDE])
     another = Spool(tmp_path, Limits(), [])
     assert another.with_accounts([ASIDE, "langfuse https://h call~cd34"]) == [ASIDE]
     another.adopt_for(ASIDE)
@@ -162,7 +162,7 @@ def test_many_spans_take_several_segments(tmp_path: Path) -> None:
             break
         put_aside_half(spool)
     spool.adopt_for(ASIDE)
-    spool.leave_aside({ASIDE})
+    spool.leave_aside([ASIDE])
     sent = deliver(spool.backlogs(ASIDE))
     assert len(sent) == account(tmp_path, ASIDE).delivered
     assert account(tmp_path, MAIN).delivered + len(sent) == 200

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast
 
 from callspan import semconv
+from callspan_exporters._presets.messages import tool
 
 Json = dict[str, Any]
 
@@ -44,7 +45,7 @@ def texts(attributes: Mapping[str, Any]) -> Any:
 def tools(attributes: Mapping[str, Any]) -> Any:
     """Return the tools that a model was offered, as OpenAI's API has them; None where they are not on the span."""
     definitions = _read(attributes, semconv.GEN_AI_TOOL_DEFINITIONS)
-    return None if definitions is None else [_tool(definition) for definition in _items(definitions)]
+    return None if definitions is None else [tool(definition) for definition in _items(definitions)]
 
 
 def from_json(text: Any) -> Any:
@@ -181,15 +182,6 @@ def _texts(content: Any) -> list[str]:
     if isinstance(content, list):
         return [str(cast("Json", part).get("text")) for part in cast("list[Any]", content)]
     return [str(content)]
-
-
-def _tool(definition: Any) -> Any:
-    if not isinstance(definition, dict):
-        return definition
-    given = cast("Json", definition)
-    if given.get("type") != "function" or "function" in given:
-        return given
-    return {"type": "function", "function": {key: value for key, value in given.items() if key != "type"}}
 
 
 def _as_text(value: Any) -> str:

@@ -27,7 +27,7 @@ def completion(view: SpanView) -> list[Message]:
 
 def tools(view: SpanView) -> list[Any]:
     """Return the tools that the model was offered."""
-    return [_tool(each) for each in parsed(view, semconv.GEN_AI_TOOL_DEFINITIONS)]
+    return [tool(each) for each in parsed(view, semconv.GEN_AI_TOOL_DEFINITIONS)]
 
 
 def plain_text(message: Message) -> str:
@@ -112,13 +112,14 @@ def _tool_call(part: Message) -> Message:
     return {"id": part.get("id"), "type": "function", "function": {"name": part.get("name"), "arguments": arguments}}
 
 
-def _tool(given: Any) -> Any:
+def tool(given: Any) -> Any:
+    """Return the definition of a tool in OpenAI's form, which a function's is not in by the conventions."""
     if not isinstance(given, dict):
         return given
-    tool = cast("Message", given)
-    if tool.get("type") != "function" or "function" in tool:
-        return tool
-    return {"type": "function", "function": {key: value for key, value in tool.items() if key != "type"}}
+    definition = cast("Message", given)
+    if definition.get("type") != "function" or "function" in definition:
+        return definition
+    return {"type": "function", "function": {key: value for key, value in definition.items() if key != "type"}}
 
 
 def _as_text(value: Any) -> str:

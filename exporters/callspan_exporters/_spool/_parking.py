@@ -5,7 +5,7 @@ for: so whoever has it takes them over, they expire with the rest, and the books
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from callspan_exporters._spool._cursor import Mark, Start
@@ -52,10 +52,10 @@ class Parking:
             resource, scope, encoded = span.encoded
             spool.append(resource, scope, encoded, self._segment_bytes, time_ns=span.time_ns)
 
-    def take(self) -> dict[str, ProcessSpool]:
-        """Return what was filled, complete, by destination. From now on others are filled."""
+    def take(self, destinations: Iterable[str]) -> dict[str, ProcessSpool]:
+        """Return what was filled for some destinations, complete, by destination. From now on others are filled."""
         with self._lock:
-            filled, self.open = self.open, {}
+            filled = {each: self.open.pop(each) for each in destinations if each in self.open}
         for spool in filled.values():
             spool.stop_writing()
         return filled

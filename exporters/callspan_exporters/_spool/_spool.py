@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -110,14 +110,10 @@ class Spool:
         for span in spans:
             aside.append(*span.encoded)
 
-    def leave_aside(self, ours: Container[str]) -> None:
-        """Have what was put aside sent: by this process for its destinations, and else by whoever can.
-
-        Args:
-            ours: those destinations that this process sends to, now or soon.
-        """
-        for destination, spool in (self._parking.take() if self._parking is not None else {}).items():
-            if destination in ours:
+    def leave_aside(self, destinations: Iterable[str]) -> None:
+        """Have what was put aside for some destinations sent: by this process if it adopts for them, else by others."""
+        for destination, spool in (self._parking.take(destinations) if self._parking is not None else {}).items():
+            if destination in self._adopted_for:
                 self.adoption.keep(spool)
             else:
                 spool.release()
@@ -220,7 +216,8 @@ class Spool:
             self._begin_anew()
             if own is not None:
                 own.release()
-            self.leave_aside(())
+            if self._parking is not None:
+                self.leave_aside(list(self._parking.open))
             self.adoption.release()
             self._close_abandoned()
             for backlog in self._backlogs.values():
