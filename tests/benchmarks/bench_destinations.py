@@ -9,19 +9,18 @@ without a spool. Each turn has all of them; ratios are of one turn's figures, an
 
 import argparse
 import contextlib
-import multiprocessing
 import statistics
 import subprocess
 import sys
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.append(str(Path(__file__).parents[1]))  # where the tests find what they share
 
-from measuring import MAX_AGE_S, llm_spans, receiver, store_and_die
+from bench_throughput import from_spool
+from measuring import llm_spans, receiver
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as StockGrpc
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as StockHttp
@@ -29,42 +28,15 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from callspan_exporters import CallbackDestination, OTLPDestination, SpanExporterDestination
-from callspan_exporters._delivery import Delivery
-from callspan_exporters._settings import BatchSettings
-from callspan_exporters._spool import Limits
-from callspan_exporters.destination import Destination
 from callspan_exporters.otlp import GRPC
 from loopback.example_kind import ExampleDestination
 from loopback.kinds import ALL
 
+if TYPE_CHECKING:
+    from callspan_exporters.destination import Destination
+
 BATCH = 512
-SPOOL_BYTES = 4 << 30
-DEADLINE_S = 600.0
 PEER = "stock HTTP exporter, from memory"
-
-
-def from_spool(destination: Destination, count: int) -> float:
-    """Return the CPU seconds that sending a dead process's spans takes."""
-    with tempfile.TemporaryDirectory() as directory:
-        root = Path(directory, "spool")
-        arguments = (root, destination.identity, count, SPOOL_BYTES)
-        dying = multiprocessing.get_context("spawn").Process(target=store_and_die, args=arguments)
-        dying.start()
-        dying.join()
-        delivery = Delivery(
-            [destination],
-            root=root,
-            limits=Limits.of_size(SPOOL_BYTES, MAX_AGE_S),
-            settings=BatchSettings(max_export_batch_size=BATCH),
-            exit_budget_s=0.0,
-            talkative=False,
-        )
-        start = time.process_time()
-        delivery.flush_everything(threading.Event(), time.monotonic() + DEADLINE_S)
-        taken = time.process_time() - start
-        assert delivery.delivered == {destination.identity: count}, delivery.delivered
-        delivery.shutdown(0.0)
-        return taken
 
 
 def from_memory(exporter: SpanExporter, count: int, spans: list[ReadableSpan]) -> float:
@@ -103,7 +75,7 @@ def ways(http: str, grpc: str, count: int) -> dict[str, Callable[[], float]]:
         "a callback that does nothing": lambda: CallbackDestination("bench", lambda _span: None),
     }
     return {
-        **{name: lambda make=make: from_spool(make(), count) for name, make in destinations.items()},
+        **{name: lambda make=make: from_spool(make(), count, BATCH) for name, make in destinations.items()},
         "stock HTTP exporter, gzip": lambda: from_memory(StockHttp(http, compression=Compression.Gzip), count, spans),
         "stock gRPC exporter": lambda: from_memory(StockGrpc(grpc, insecure=True), count, spans),
         PEER: lambda: from_memory(StockHttp(http), count, spans),
